@@ -1,0 +1,132 @@
+"""What is stored of a track's tags, and the walk from a row to its file; tags and metadata do not know each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tagcli.checkpoint import CheckpointHeader
+from tagcli.errors import FailureCode, MetadataError, UnsupportedContainerError
+from tagcli.metadata import Fields, GenrePolicy, apply_plan, plan_write
+from tagcli.rows import Row, Status, Written
+from tagcli.tags import Category, ScoredTag
+
+STORED_SCORE = 0.1
+"""Least score of a stored tag, as long as a checkpoint brings no calibrated thresholds of its own."""
+MAX_GENRES = 3
+"""How many genres are offered to a file's genre field, the best ones."""
+_SHA_DIGITS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorePolicy:
+    """What is stored, and how.
+
+    Parameters
+    ----------
+    model, settings
+        Provenance, as it is stored beside the tags.
+    thresholds
+        Least score of a stored tag, by tag.
+    genre
+        What happens to a file's genre.
+    is_dry_run
+        Whether files are left untouched and only the plan is made.
+    """
+
+    model: str
+    settings: str
+    thresholds: dict[str, float]
+    genre: GenrePolicy
+    is_dry_run: bool
+
+
+def make_policy(
+    header: CheckpointHeader,
+    sha256: str,
+    *,
+    clips: str,
+    top_n: int,
+    threshold: float | None,
+    genre: GenrePolicy = GenrePolicy.FILL,
+    is_dry_run: bool = False,
+) -> StorePolicy:
+    """Settle what is stored of a model's tags.
+
+    Parameters
+    ----------
+    header, sha256
+        Of the checkpoint.
+    clips, top_n
+        As the user chose; stored as provenance.
+    threshold
+        As the user chose; None for the checkpoint's own, or `STORED_SCORE` when it has none.
+    genre, is_dry_run
+        See `StorePolicy`.
+    """
+    tags = header.vocabulary.tags
+    if threshold is not None:
+        values: Sequence[float] = [threshold] * len(tags)
+    else:
+        values = header.thresholds or [STORED_SCORE] * len(tags)
+    is_calibrated = threshold is None and header.thresholds is not None
+    shown = "calibrated" if is_calibrated else f"{values[0]:g}"
+    return StorePolicy(
+        model=f"{header.name}@{sha256[:_SHA_DIGITS]}",
+        settings=f"clips={clips} top={top_n} threshold={shown}",
+        thresholds=dict(zip(tags, values, strict=True)),
+        genre=genre,
+        is_dry_run=is_dry_run,
+    )
+
+
+def make_fields(tags: Sequence[ScoredTag], policy: StorePolicy) -> Fields:
+    """Choose what is stored of a track's tags, best first.
+
+    Parameters
+    ----------
+    tags
+        The tags of a row, best first.
+    policy
+        What is stored.
+    """
+    stored = [tag for tag in tags if tag.score >= policy.thresholds[tag.tag]]
+    return Fields(
+        tags=tuple(tag.label for tag in stored),
+        scores=tuple(tag.score for tag in stored),
+        model=policy.model,
+        settings=policy.settings,
+        genres=tuple(tag.label for tag in stored if tag.category is Category.GENRE)[:MAX_GENRES],
+    )
+
+
+def store_row(row: Row, policy: StorePolicy) -> Row:
+    """Write a row's tags into its file, or plan to; the row tells what became of it.
+
+    A file that cannot be written keeps every byte, and its row tells the reason; nothing is raised for it.
+
+    Parameters
+    ----------
+    row
+        A row; one without tags of its own (skipped, failed) is given back as it is.
+    policy
+        What is stored, and how.
+    """
+    if row.status is not Status.OK:
+        return row
+    try:
+        plan = plan_write(row.path, make_fields(row.tags, policy), genre=policy.genre)
+        if plan.is_empty:
+            return replace(row, written=Written.UNCHANGED)
+        if policy.is_dry_run:
+            return replace(row, written=Written.PLANNED)
+        apply_plan(plan)
+    except UnsupportedContainerError as error:
+        return replace(row, written=Written.UNSUPPORTED, message=error.message)
+    except MetadataError as error:
+        return replace(
+            row,
+            status=Status.FAILED,
+            reason=FailureCode.WRITE_FAILED,
+            written=Written.FAILED,
+            message=error.message,
+        )
+    return replace(row, written=Written.WRITTEN)

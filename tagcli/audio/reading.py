@@ -1,0 +1,172 @@
+"""Read a track as the clips that were asked for: sought where that is exact and cheaper, else decoded once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tagcli.audio.clips import ClipChoice, ClipRule, fill_clip
+from tagcli.audio.decode import Track
+from tagcli.audio.sources import Waveform
+from tagcli.errors import AudioError, FailureCode, WarningCode
+
+MIN_TRACK_SECONDS = 1.0
+MIN_TAIL_SECONDS = 1.0  # what is left behind the last whole clip is heard from this length on
+_SEEK_SHARE = 0.85  # seeking is cheaper when the clips cover less than this share of the track
+_MAX_KEPT_SECONDS = 600.0  # a track up to this length is kept whole while its middle is not known yet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A piece of a track.
+
+    Parameters
+    ----------
+    start
+        First sample, at the model's rate.
+    waveform
+        [shape=(clip_samples,)], float32, mono.
+    """
+
+    start: int
+    waveform: Waveform
+
+
+class TrackClips:
+    """The clips of one track, one after the other, in constant memory.
+
+    Parameters
+    ----------
+    path
+        The track.
+    sample_rate
+        The model's rate in Hz.
+    rule
+        Clip length, and what becomes of a shorter track.
+    choice
+        Which clips.
+
+    Attributes
+    ----------
+    n_samples
+        Decoded length at the model's rate; complete when the clips have been read to the end.
+    warnings
+        What was wrong; complete then, too.
+    """
+
+    def __init__(self, path: Path, *, sample_rate: int, rule: ClipRule, choice: ClipChoice) -> None:
+        self.path = path
+        self.sample_rate = sample_rate
+        self.rule = rule
+        self.choice = choice
+        self.n_samples = 0
+        self.warnings: set[WarningCode] = set()
+
+    def __iter__(self) -> Iterator[Clip]:
+        """Yield the clips in the order of their starts.
+
+        Raises
+        ------
+        AudioError
+            When the track cannot be decoded, or is shorter than a second.
+        """
+        track = Track(self.path, self.sample_rate)
+        sought = self._seek(track)
+        if sought is not None:
+            yield from sought
+        elif self.choice.count is None:
+            yield from self._stream_all(track)
+        else:
+            yield from self._cut_chosen(track)
+        self.warnings |= track.warnings
+        if track.n_samples is not None:
+            self.n_samples = track.n_samples
+
+    def _seek(self, track: Track) -> list[Clip] | None:
+        """Decode only the clips, when the length is known and that is cheaper; None when it is not."""
+        n_samples, length = track.n_samples, self.rule.n_samples
+        if n_samples is None or self.choice.count is None or self.choice.count * length >= _SEEK_SHARE * n_samples:
+            return None
+        clips = []
+        for start in self.choice.starts(n_samples, length) or []:
+            waveform = track.read(start, length)
+            if waveform is None:
+                return None
+            clips.append(Clip(start=start, waveform=waveform))
+        return clips
+
+    def _stream_all(self, track: Track) -> Iterator[Clip]:
+        """Yield clips at 0, L, 2L, ... as they fill, and one ending at the end when a second or more is left."""
+        length = self.rule.n_samples
+        previous = current = np.empty(length, dtype=np.float32)
+        start = filled = 0
+        for block in track.blocks():
+            position = 0
+            while position < len(block):
+                n_taken = min(length - filled, len(block) - position)
+                current[filled : filled + n_taken] = block[position : position + n_taken]
+                filled += n_taken
+                position += n_taken
+                if filled == length:
+                    yield Clip(start=start, waveform=current)
+                    previous, current = current, np.empty(length, dtype=np.float32)
+                    start, filled = start + length, 0
+        if start == 0:
+            yield self._fill_short(current[:filled])
+        elif filled >= MIN_TAIL_SECONDS * self.sample_rate:
+            tail = np.concatenate([previous[filled:], current[:filled]])
+            yield Clip(start=start + filled - length, waveform=tail)
+
+    def _cut_chosen(self, track: Track) -> Iterator[Clip]:
+        """Decode the whole track to learn its length, then cut; a long track is decoded twice instead of kept."""
+        kept: list[Waveform] | None = []
+        n_samples = 0
+        for block in track.blocks():
+            n_samples += len(block)
+            if kept is not None:
+                kept.append(block.copy())
+            if n_samples > _MAX_KEPT_SECONDS * self.sample_rate:
+                kept = None
+        if n_samples <= self.rule.n_samples:
+            waveform = np.concatenate(kept or [np.empty(0, dtype=np.float32)])
+            starts = [0] * (self.choice.count or 1) if n_samples == self.rule.n_samples else [0]
+            clip = self._fill_short(waveform) if n_samples < self.rule.n_samples else Clip(start=0, waveform=waveform)
+            yield from (clip for _ in starts)
+            return
+        starts = self.choice.starts(n_samples, self.rule.n_samples) or []
+        blocks = iter(kept) if kept is not None else Track(self.path, self.sample_rate).blocks()
+        yield from _cut(blocks, starts, self.rule.n_samples)
+
+    def _fill_short(self, waveform: Waveform) -> Clip:
+        """Fill the only clip of a short track.
+
+        Raises
+        ------
+        AudioError
+            When it is shorter than a second.
+        """
+        if len(waveform) < MIN_TRACK_SECONDS * self.sample_rate:
+            seconds = len(waveform) / self.sample_rate
+            msg = f"{self.path} holds {seconds:.2f} s of audio, less than the {MIN_TRACK_SECONDS:.0f} s to judge by."
+            raise AudioError(msg, path=self.path, code=FailureCode.TOO_SHORT)
+        self.warnings.add(WarningCode.PADDED)
+        return Clip(start=0, waveform=fill_clip(waveform, self.rule))
+
+
+def _cut(blocks: Iterator[Waveform], starts: list[int], length: int) -> Iterator[Clip]:
+    """Cut clips at sorted starts out of a stream, holding no more than the samples that are still needed."""
+    window = np.empty(0, dtype=np.float32)
+    window_start = 0
+    remaining = list(starts)
+    for block in blocks:
+        window = np.concatenate([window, block])
+        while remaining and window_start + len(window) >= remaining[0] + length:
+            first = remaining[0] - window_start
+            yield Clip(start=remaining.pop(0), waveform=window[first : first + length].copy())
+        if not remaining:
+            return
+        n_unneeded = min(len(window), remaining[0] - window_start)
+        if n_unneeded > 0:
+            window = window[n_unneeded:]
+            window_start += n_unneeded

@@ -1,0 +1,336 @@
+"""The two decoders behind one wall: a file as mono float32 blocks at its own rate.
+
+soundfile is the faster one and seeks to the sample, but gives up at the first damaged byte and guesses the length of
+an mp3 without a length header; PyAV decodes everything and goes on behind damage. Both give the same samples.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from tagcli.audio.mpeg import parse_frame
+from tagcli.errors import AudioError, FailureCode, WarningCode
+
+Waveform = npt.NDArray[np.float32]
+
+BLOCK_SAMPLES = 65_536  # reused from block to block, so that a track of any length takes the same memory
+_GAP_SECONDS = 0.05  # a jump of the time stamps beyond their own rounding: something is missing
+_SHORTFALL_SECONDS = 0.1  # fewer samples than promised by more than this: the file was cut off
+_PROMISING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "flac", "mp3", "aiff", "ape", "wv")  # state a true duration
+_MOST_CHANNELS_BY_CHANGE = 8
+_SAMPLE_TYPES = {
+    "u8": np.uint8,
+    "s16": np.int16,
+    "s32": np.int32,
+    "s64": np.int64,
+    "flt": np.float32,
+    "dbl": np.float64,
+}  # by FFmpeg's name of the interleaved format
+
+
+class Source(Protocol):
+    """An opened file.
+
+    Attributes
+    ----------
+    sample_rate
+        Of the file, in Hz.
+    warnings
+        What was wrong; complete when the blocks have been read to the end.
+    """
+
+    sample_rate: int
+    warnings: set[WarningCode]
+
+    def blocks(self) -> Iterator[Waveform]:
+        """Yield the whole file [shape=(n_samples,)]; a block is valid until the next one is asked for."""
+
+
+class SoundfileSource:
+    """A WAV, FLAC, AIFF, Ogg or mp3 file read by libsndfile.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Attributes
+    ----------
+    n_samples
+        Length that the header promises.
+
+    Raises
+    ------
+    soundfile.LibsndfileError
+        When libsndfile does not read it; `open_source` turns to PyAV then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.warnings: set[WarningCode] = set()
+        self._file = soundfile.SoundFile(os.fsencode(path))
+        self.sample_rate: int = self._file.samplerate
+        self.n_samples: int = self._file.frames
+        self._may_hold_nan = self._file.subtype in ("FLOAT", "DOUBLE")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def blocks(self) -> Iterator[Waveform]:
+        """Yield the whole file; where libsndfile stops before the promised end, PyAV goes on.
+
+        Yields
+        ------
+        numpy.ndarray
+            [shape=(n_samples,)], mean of the channels; valid until the next one is asked for.
+
+        Raises
+        ------
+        AudioError
+            When neither decoder gives a sample.
+        """
+        position = 0
+        for block in self.blocks_from(0):
+            position += len(block)
+            yield block
+        if position < self.n_samples:
+            with AvSource(self.path) as rest:
+                yield from rest.blocks(skip=position)
+            self.warnings |= rest.warnings
+            if rest.n_decoded + _SHORTFALL_SECONDS * self.sample_rate < self.n_samples and not self.warnings:
+                self.warnings.add(WarningCode.TRUNCATED)
+
+    def blocks_from(self, start: int) -> Iterator[Waveform]:
+        """Yield the file from a sample on, for as far as libsndfile reads it.
+
+        Parameters
+        ----------
+        start
+            First sample, at the file's rate.
+        """
+        n_channels = self._file.channels
+        planes = np.empty((BLOCK_SAMPLES, n_channels), dtype=np.float32)
+        mono = np.empty(BLOCK_SAMPLES, dtype=np.float32)
+        try:
+            self._file.seek(start)
+            while len(block := self._file.read(out=planes)):
+                n_samples = len(block)
+                waveform = mono[:n_samples]
+                _downmix(block.T, waveform)
+                if self._may_hold_nan and _remove_nan(waveform):
+                    self.warnings.add(WarningCode.DAMAGED)
+                yield waveform
+                if n_samples < BLOCK_SAMPLES:
+                    return
+        except soundfile.LibsndfileError:
+            return
+
+
+class AvSource:
+    """Any file that FFmpeg's libraries decode, by PyAV.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    AudioError
+        When it holds no audio stream, a stream without a rate, or nothing that can be decoded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.warnings: set[WarningCode] = set()
+        self.n_decoded = 0
+        try:
+            # the protocol is named because a file's own name may look like one
+            self._container = av.open(f"file:{path}", mode="r")
+        except (av.error.FFmpegError, ValueError) as error:
+            raise _not_readable(path, getattr(error, "strerror", None) or str(error)) from error
+        streams = self._container.streams.audio
+        if not streams:
+            kinds = " and ".join(sorted({stream.type for stream in self._container.streams})) or "tags"
+            self._container.close()
+            msg = f"{path} holds no audio, only {kinds}; exclude it or remove it from the collection."
+            raise AudioError(msg, path=path, code=FailureCode.NO_AUDIO_STREAM)
+        self._stream = streams[0]
+        self._n_channels = self._stream.codec_context.layout.nb_channels
+        self.sample_rate: int = self._stream.rate or 0
+        if self.sample_rate == 0:
+            name = self._container.format.name
+            self._container.close()
+            msg = f"{path} looks like {name} but has no sample rate; it holds no music."
+            raise AudioError(msg, path=path, code=FailureCode.ZERO_RATE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    def blocks(self, *, skip: int = 0) -> Iterator[Waveform]:
+        """Yield the whole file, going on behind damaged packets.
+
+        Parameters
+        ----------
+        skip
+            Number of samples to leave out at the start.
+
+        Yields
+        ------
+        numpy.ndarray
+            [shape=(n_samples,)], mean of the native planes; valid until the next one is asked for.
+
+        Raises
+        ------
+        AudioError
+            When nothing, or more noise than sound, can be decoded.
+        """
+        buffer = np.empty(2 * BLOCK_SAMPLES, dtype=np.float32)
+        filled = 0
+        promised = self._promised_samples()
+        for mono in self._frames():
+            left = len(mono) if promised is None else min(len(mono), promised - self.n_decoded)
+            first = max(0, skip - self.n_decoded)
+            self.n_decoded += left
+            waveform = mono[first:left]
+            while len(waveform):
+                n_taken = min(len(waveform), len(buffer) - filled)
+                buffer[filled : filled + n_taken] = waveform[:n_taken]
+                filled += n_taken
+                waveform = waveform[n_taken:]
+                if filled >= BLOCK_SAMPLES:
+                    yield buffer[:filled]
+                    filled = 0
+        if filled:
+            yield buffer[:filled]
+        if promised is not None and self.n_decoded + _SHORTFALL_SECONDS * self.sample_rate < promised:
+            if WarningCode.DAMAGED not in self.warnings:
+                self.warnings.add(WarningCode.TRUNCATED)
+
+    def _promised_samples(self) -> int | None:
+        """Read the length from the header, for the formats that state a true one."""
+        if self._container.format.name not in _PROMISING_FORMATS or not self._stream.duration:
+            return None
+        if self._container.format.name == "mp3" and not self._stream.start_time:
+            return None  # no Xing header: FFmpeg's duration is a guess from the bit rate
+        if self._stream.time_base is None:
+            return None
+        return round(self._stream.duration * self._stream.time_base * self.sample_rate)
+
+    def _frames(self) -> Iterator[Waveform]:
+        """Yield each decoded frame as mono, noting what was wrong."""
+        n_good = n_bad = 0
+        has_open_error = False
+        is_mpeg = self._container.format.name == "mp3"
+        may_hold_nan = self._stream.codec_context.name.startswith("pcm_f")
+        last_packet_is_partial = False
+        expected_seconds: float | None = None
+        try:
+            for packet in self._container.demux(self._stream):
+                if is_mpeg and packet.size:
+                    frame_header = parse_frame(bytes(memoryview(packet)[:4]))
+                    last_packet_is_partial = frame_header is not None and packet.size < frame_header.size
+                try:
+                    frames = packet.decode()
+                except av.error.FFmpegError:
+                    n_bad += 1
+                    has_open_error = True
+                    continue
+                for frame in frames:
+                    if not frame.samples:
+                        continue
+                    # a damaged header may turn two channels into eighteen; a change below that may be meant
+                    n_likely = max(self._n_channels, _MOST_CHANNELS_BY_CHANGE)
+                    if frame.sample_rate != self.sample_rate or frame.layout.nb_channels > n_likely:
+                        self.warnings.add(WarningCode.DAMAGED)
+                        continue
+                    is_flushed = packet.size == 0  # what the decoder still held when the file ended
+                    if (has_open_error and not is_flushed) or _is_gap(frame.time, expected_seconds):
+                        self.warnings.add(WarningCode.DAMAGED)
+                        has_open_error = False
+                    n_good += 1
+                    if frame.time is not None:
+                        expected_seconds = frame.time + frame.samples / self.sample_rate
+                    mono = _to_mono(frame)
+                    if may_hold_nan and _remove_nan(mono):
+                        self.warnings.add(WarningCode.DAMAGED)
+                    yield mono
+        except av.error.FFmpegError:
+            has_open_error = True
+        if n_good == 0 or n_bad > n_good:
+            msg = f"{self.path} cannot be decoded ({n_bad} damaged packets, {n_good} good ones); replace the file."
+            raise AudioError(msg, path=self.path, code=FailureCode.UNREADABLE)
+        if last_packet_is_partial or (has_open_error and not is_mpeg):
+            self.warnings.add(WarningCode.TRUNCATED)
+
+
+def _to_mono(frame: av.AudioFrame) -> Waveform:
+    """Take the mean of a frame's native planes.
+
+    FFmpeg's own float downmix is 3 dB too loud, so its resampler is not used.
+    """
+    n_channels = frame.layout.nb_channels
+    dtype = _SAMPLE_TYPES[frame.format.packed.name]
+    if frame.format.is_planar:
+        # not frame.to_ndarray(): from eight channels on, PyAV counts planes that are not there
+        planes = np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes[:n_channels]])
+    else:
+        planes = np.frombuffer(frame.planes[0], dtype, frame.samples * n_channels).reshape(-1, n_channels).T
+    mono = np.empty(frame.samples, dtype=np.float32)
+    if planes.dtype == np.uint8:
+        _downmix((planes.astype(np.float32) - 128.0) / 128.0, mono)
+    elif np.issubdtype(planes.dtype, np.integer):
+        full_scale = -float(np.iinfo(planes.dtype).min)
+        _downmix((planes / full_scale).astype(np.float32), mono)
+    else:
+        _downmix(planes, mono)
+    return mono
+
+
+def _downmix(planes: npt.NDArray[np.floating], mono: Waveform) -> None:
+    """Write the mean of the channels [shape=(n_channels, n_samples)] into `mono`."""
+    with np.errstate(over="ignore", invalid="ignore"):  # `_remove_nan` looks at the result
+        if len(planes) == 1:
+            mono[:] = planes[0]
+        elif len(planes) == 2:
+            np.add(planes[0], planes[1], out=mono)
+            mono *= 0.5
+        else:
+            np.mean(planes, axis=0, out=mono)
+
+
+def _remove_nan(waveform: Waveform) -> bool:
+    """Set what is not finite to zero, in place; True when there was any."""
+    if np.isfinite(waveform).all():
+        return False
+    np.nan_to_num(waveform, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return True
+
+
+def _is_gap(time: float | None, expected: float | None) -> bool:
+    """Tell whether a frame begins later than the one before it ended."""
+    return time is not None and expected is not None and time - expected > _GAP_SECONDS
+
+
+def _not_readable(path: Path, reason: str) -> AudioError:
+    """Make the error for a file that FFmpeg does not open."""
+    msg = f"{path} cannot be opened as audio ({reason}); replace the file or exclude it."
+    return AudioError(msg, path=path, code=FailureCode.UNREADABLE)

@@ -1,0 +1,81 @@
+"""The program's table of contents, and the one place where errors become sentences and exit codes."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tagcli import __version__
+from tagcli.cli.env import env
+from tagcli.cli.predict import predict
+from tagcli.cli.show import show
+from tagcli.cli.user_config import read_user_config
+from tagcli.cli.weights import weights_app
+from tagcli.errors import ExitCode, TagcliError
+
+
+class _Program(TyperGroup):
+    """The commands, with tagcli's own errors told in one sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; its errors become one line on stderr and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except TagcliError as error:
+            typer.secho(f"tagcli: {error.message}", err=True, fg="red")
+            raise typer.Exit(ExitCode.ERROR) from None
+        except BrokenPipeError:
+            # whoever read our output has seen enough; the interpreter must not flush into the closed pipe again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(ExitCode.ERROR) from None
+
+
+app = typer.Typer(
+    name="tagcli",
+    cls=_Program,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command("predict")(predict)
+app.command("show")(show)
+app.add_typer(weights_app, name="weights")
+app.command("env")(env)
+
+
+def _print_version(is_asked: bool) -> None:
+    """Print the version and stop."""
+    if is_asked:
+        typer.echo(f"tagcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    ctx: typer.Context,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Tell more on stderr; twice for debugging.")
+    ] = 0,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No progress, warnings or summary; errors are still told.")
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Defaults for options (TOML, one table for each command)."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Tag audio collections by listening to them.
+
+    Example: tagcli predict --model won2020-msd-fcn --write ~/Music
+    """
+    level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.basicConfig(level=level, format="tagcli: %(message)s", stream=sys.stderr, force=True)
+    ctx.obj = quiet
+    ctx.default_map = read_user_config(config, ctx.command)

@@ -1,0 +1,181 @@
+"""Results as data: one writer for each format, rows as they come, files whole or not at all."""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from tagcli.cli.options import ResultFormat
+from tagcli.errors import OutputError
+from tagcli.rows import Row, Status
+
+FORMAT_VERSION = 1
+_TAG_SEPARATOR = ", "
+
+
+class ResultWriter(Protocol):
+    """Writes rows to a stream."""
+
+    def begin(self, head: dict[str, Any]) -> None:
+        """Write what stands before the rows; `head` holds model and settings."""
+
+    def write(self, row: Row) -> None:
+        """Write one row."""
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """Write what stands behind the rows."""
+
+
+def make_writer(format_: ResultFormat, stream: TextIO) -> ResultWriter:
+    """Make the writer of a format."""
+    writers: dict[ResultFormat, type[TableWriter | JsonWriter | JsonLinesWriter | CsvWriter]] = {
+        ResultFormat.TABLE: TableWriter,
+        ResultFormat.JSON: JsonWriter,
+        ResultFormat.JSONL: JsonLinesWriter,
+        ResultFormat.CSV: CsvWriter,
+    }
+    return writers[format_](stream)
+
+
+class TableWriter:
+    """Rows to read: fitted to a terminal, else tab-separated and never cut."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def begin(self, head: dict[str, Any]) -> None:
+        """Write nothing: the rows explain themselves."""
+
+    def write(self, row: Row) -> None:
+        """Write path, tags with scores, and what became of the file."""
+        fields = row.to_dict()
+        tags = _TAG_SEPARATOR.join(f"{tag.tag} {tag.score:.2f}" for tag in row.tags)
+        middle = tags if row.status is not Status.FAILED or row.tags else f"failed: {fields['reason']}"
+        if row.status is Status.SKIPPED:
+            middle = f"skipped: {fields['reason']}"
+        notes = _TAG_SEPARATOR.join([*fields["warnings"], *filter(None, [fields["written"]])])
+        cells = [fields["path"], middle, notes]
+        if self._stream.isatty():
+            _print_fitted(self._stream, cells)
+        else:
+            self._stream.write("\t".join(cells).rstrip("\t").replace("\n", "�") + "\n")
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """Write nothing: the summary goes to the other stream."""
+
+
+class JsonLinesWriter:
+    """One row a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def begin(self, head: dict[str, Any]) -> None:
+        """Write nothing: every line is a row."""
+
+    def write(self, row: Row) -> None:
+        """Write the row, and pass it on at once."""
+        self._stream.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """Write nothing: every line is a row."""
+
+
+class JsonWriter:
+    """One document, written as it grows."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._separator = "\n"
+
+    def begin(self, head: dict[str, Any]) -> None:
+        """Open the document."""
+        opening = json.dumps({"format_version": FORMAT_VERSION, **head}, ensure_ascii=False)
+        self._stream.write(opening[:-1] + ', "tracks": [')
+
+    def write(self, row: Row) -> None:
+        """Write one row of the list."""
+        self._stream.write(self._separator + json.dumps(row.to_dict(), ensure_ascii=False))
+        self._separator = ",\n"
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """Close the document."""
+        self._stream.write('\n], "summary": ' + json.dumps(summary, ensure_ascii=False) + "}\n")
+
+
+class CsvWriter:
+    """One line for each tag; a track without tags has one line all the same."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._writer = csv.writer(stream, lineterminator="\n")
+
+    def begin(self, head: dict[str, Any]) -> None:
+        """Write the names of the columns."""
+        self._writer.writerow(["path", "status", "reason", "rank", "tag", "score"])
+
+    def write(self, row: Row) -> None:
+        """Write the lines of one track."""
+        fields = row.to_dict()
+        start = [fields["path"], fields["status"], fields["reason"] or ""]
+        for rank, tag in enumerate(fields["tags"], start=1):
+            self._writer.writerow([*start, rank, tag["tag"], tag["score"]])
+        if not fields["tags"]:
+            self._writer.writerow([*start, "", "", ""])
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """Write nothing: every line is a tag."""
+
+
+@contextmanager
+def open_output(path: Path | None, *, binary: bool = False) -> Iterator[Any]:
+    """Open a results file that appears under its name only when it is complete; None for stdout.
+
+    Yields
+    ------
+    file object
+        Text in UTF-8, or bytes.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") if binary else temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, BrokenPipeError):
+            raise
+        msg = f"The results file {path} cannot be written ({error.strerror}); choose another place."
+        raise OutputError(msg, path=path) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _print_fitted(stream: TextIO, cells: list[str]) -> None:
+    """Print one row of a table as wide as the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2), expand=True)
+    for ratio in (5, 6, 2):
+        table.add_column(ratio=ratio, overflow="fold")
+    table.add_row(*(Text(cell) for cell in cells))
+    Console(file=stream).print(table)

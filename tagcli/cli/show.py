@@ -1,0 +1,58 @@
+"""The command `show`: what is stored in files."""
+
+import json
+
+import typer
+
+from tagcli.cli.options import ExcludeOption, ListFormat, ListFormatOption, PathsArgument
+from tagcli.errors import CollectionError, ExitCode, MetadataError
+
+
+def show(
+    paths: PathsArgument,
+    exclude: ExcludeOption = None,
+    format_: ListFormatOption = ListFormat.TABLE,
+) -> None:
+    """Print the metadata that files hold, tagcli's own fields among them.
+
+    Example: tagcli show ~/Music/song.mp3
+    """
+    from tagcli.audio.collection import find_tracks
+    from tagcli.metadata import read_metadata
+    from tagcli.rows import describe_path, make_readable
+
+    tracks = list(find_tracks(paths, exclude=exclude or []))
+    if not tracks:
+        places = ", ".join(str(path) for path in paths)
+        msg = f"No audio was found in {places}; give files, or folders with audio in them."
+        raise CollectionError(msg)
+    n_failed = 0
+    shown = []
+    for path in tracks:
+        entry: dict[str, object] = dict(describe_path(path))
+        try:
+            metadata = read_metadata(path)
+        except MetadataError as error:
+            n_failed += 1
+            entry["error"] = make_readable(error.message)
+        else:
+            entry["container"] = metadata.container
+            entry["version"] = metadata.version
+            entry["fields"] = [{"field": field.field, "values": list(field.values)} for field in metadata.fields]
+        shown.append(entry)
+        if format_ is ListFormat.TABLE:
+            _print_lines(entry)
+    if format_ is ListFormat.JSON:
+        typer.echo(json.dumps({"format_version": 1, "tracks": shown}, ensure_ascii=False, indent=2))
+    if n_failed:
+        raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _print_lines(entry: dict[str, object]) -> None:
+    """Print one file's fields, one a line."""
+    typer.echo(f"{entry['path']}  {entry.get('version') or ''}".rstrip())
+    if "error" in entry:
+        typer.echo(f"  {entry['error']}", err=True)
+    fields = entry.get("fields")
+    for field in fields if isinstance(fields, list) else []:
+        typer.echo(f"  {field['field']:<24} {' | '.join(field['values'])}")

@@ -1,0 +1,118 @@
+"""The error tree, the codes that rows carry, and the exit codes.
+
+TagcliError
+├── AudioError            a track cannot be decoded; carries a `FailureCode`
+├── MetadataError         a file's metadata cannot be read, planned or written
+│   └── UnsupportedContainerError   the container or tag version is not one that tagcli writes
+├── CheckpointError       a checkpoint file is missing, damaged or of an unknown format
+├── WeightsError          a model name is unknown, not here yet, or its download cannot be trusted
+├── DeviceError           the device asked for is not there
+├── CollectionError       no audio was found
+└── OutputError           a results file cannot be written
+
+Every message is one sentence that names the file and says what to do. Third-party exceptions are
+translated once, where the library is called.
+"""
+
+from enum import IntEnum, StrEnum
+from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """What the program tells the shell."""
+
+    DONE = 0
+    ERROR = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    INTERRUPTED = 130
+
+
+class FailureCode(StrEnum):
+    """Why a track has no tags, or why its tags are not in its file."""
+
+    EMPTY = "empty"
+    NOT_AUDIO = "not_audio"
+    NO_AUDIO_STREAM = "no_audio_stream"
+    ZERO_RATE = "zero_rate"
+    UNREADABLE = "unreadable"
+    MISSING = "missing"
+    TOO_SHORT = "too_short"
+    WRITE_FAILED = "write_failed"
+
+
+class SkipCode(StrEnum):
+    """Why a track was passed over without being a failure."""
+
+    SILENT = "silent"
+
+
+class WarningCode(StrEnum):
+    """What was wrong with a track that was tagged all the same."""
+
+    TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+    PADDED = "padded"
+
+
+class TagcliError(Exception):
+    """Base of everything that tagcli raises on purpose.
+
+    Parameters
+    ----------
+    message
+        One sentence that names the file and says what to do.
+    path
+        The file concerned, when there is one.
+    """
+
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+
+class AudioError(TagcliError):
+    """A track that cannot be decoded.
+
+    Parameters
+    ----------
+    message
+        One sentence that names the file and says what to do.
+    path
+        The track.
+    code
+        The reason, as rows carry it.
+    """
+
+    def __init__(self, message: str, *, path: Path, code: FailureCode) -> None:
+        super().__init__(message, path=path)
+        self.code = code
+
+
+class MetadataError(TagcliError):
+    """Metadata that cannot be read, planned or written."""
+
+
+class UnsupportedContainerError(MetadataError):
+    """A container or tag version that tagcli does not write."""
+
+
+class CheckpointError(TagcliError):
+    """A checkpoint that is missing, damaged or of an unknown format."""
+
+
+class WeightsError(TagcliError):
+    """Weights that are unknown, not here yet, or not the bytes that were pinned."""
+
+
+class DeviceError(TagcliError):
+    """A device that was asked for and is not there."""
+
+
+class CollectionError(TagcliError):
+    """A collection without audio."""
+
+
+class OutputError(TagcliError):
+    """A results file that cannot be written."""

@@ -1,0 +1,66 @@
+"""The front end's configuration: it travels in the checkpoint, so that whoever has the weights has the input."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Padding = Literal["constant", "reflect", "tensorflow_same"]
+MelScale = Literal["slaney", "htk"]
+MelNorm = Literal["slaney", "none"]
+FilterBank = Literal["computed", "stored"]
+DbReference = Literal["one", "clip_maximum"]
+Normalisation = Literal["none", "clip", "batch_norm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontEndConfig:
+    """Waveform to log-mel, every number that it takes.
+
+    Parameters
+    ----------
+    sample_rate
+        Rate of the waveform in Hz.
+    n_fft, hop_length
+        Length of the Hann window (periodic) and distance between frames, in samples.
+    padding
+        ``constant`` and ``reflect`` centre the frames (``n_fft // 2`` on both sides, zeros or mirrored: librosa's
+        ``center=True``); ``tensorflow_same`` pads with zeros just enough for ``ceil(n_samples / hop_length)`` frames.
+    power
+        Exponent of the magnitude: 2 for a power spectrogram.
+    n_mels, fmin, fmax
+        Number of mel bands, and their range in Hz.
+    mel_scale, mel_norm
+        Slaney or HTK scale; triangles of unit area (``slaney``) or of unit height (``none``).
+    filter_bank
+        ``computed`` from the numbers above, or ``stored`` among the checkpoint's tensors.
+    db_reference
+        What is 0 dB: 1, or the maximum of the clip.
+    amin
+        Least power before the logarithm.
+    dynamic_range_db
+        How far below the clip's maximum values are kept, in dB; None for no floor.
+    normalisation
+        ``clip`` standardises each clip to mean 0 and variance 1 (Choi 2017); ``batch_norm`` is one scale and
+        shift stored in the weights (Won 2020).
+    """
+
+    sample_rate: int
+    n_fft: int = 512
+    hop_length: int = 256
+    padding: Padding = "constant"
+    power: float = 2.0
+    n_mels: int = 96
+    fmin: float = 0.0
+    fmax: float
+    mel_scale: MelScale = "slaney"
+    mel_norm: MelNorm = "slaney"
+    filter_bank: FilterBank = "computed"
+    db_reference: DbReference = "one"
+    amin: float = 1e-10
+    dynamic_range_db: float | None = None
+    normalisation: Normalisation = "none"
+
+    def n_frames(self, n_samples: int) -> int:
+        """Count the frames that a waveform of `n_samples` becomes."""
+        if self.padding == "tensorflow_same":
+            return -(-n_samples // self.hop_length)
+        return 1 + (n_samples - self.n_fft % 2) // self.hop_length  # an odd n_fft loses a sample to n_fft // 2

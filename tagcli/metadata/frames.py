@@ -1,0 +1,178 @@
+"""What single ID3v2 frames say: decoded and encoded by mutagen."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from mutagen import MutagenError
+from mutagen import id3 as mutagen_id3
+
+from tagcli.metadata.fields import StoredField
+from tagcli.metadata.id3 import UNSYNCHRONISATION, RawFrame, Tag, build_tag, parse_tag, resize_frame
+
+# Mutagen says that it is typed, and is so in part only.
+id3: Any = mutagen_id3
+
+GENRE_FRAME = "TCON"
+USER_TEXT_FRAME = "TXXX"
+
+_TEXT_FRAMES = {GENRE_FRAME: id3.TCON, USER_TEXT_FRAME: id3.TXXX}
+# Mutagen stumbles over some other frames when they are damaged.
+_SHOWN_KINDS = (id3.TextFrame, id3.PairedTextFrame, id3.UrlFrame, id3.USLT, id3.APIC, id3.PRIV, id3.UFID, id3.GEOB)
+_SHOWN_FRAMES = {name: kind for name, kind in id3.Frames.items() if issubclass(kind, _SHOWN_KINDS)}
+
+
+def decode_text(tag: Tag, frame: RawFrame) -> StoredField | None:
+    """Read a genre frame or a user's text frame.
+
+    Parameters
+    ----------
+    tag
+        The tag that holds the frame.
+    frame
+        The frame.
+
+    Returns
+    -------
+    StoredField or None
+        Its name, such as ``TXXX:TAGCLI_TAGS`` or ``TCON``, and its texts; None when it is another kind of frame,
+        encrypted, or damaged.
+    """
+    if frame.id not in _TEXT_FRAMES:
+        return None
+    decoded = _decode(tag, frame, known_frames=_TEXT_FRAMES)
+    return None if decoded is None else StoredField(field=decoded.HashKey, values=tuple(decoded.text))
+
+
+def encode_text(tag: Tag, stored: StoredField) -> RawFrame:
+    """Write a genre frame or a user's text frame, fit for a given tag.
+
+    Parameters
+    ----------
+    tag
+        The tag that will hold the frame.
+    stored
+        The frame's name, such as ``TXXX:TAGCLI_TAGS`` or ``TCON``, and its texts; not empty.
+
+    Returns
+    -------
+    RawFrame
+        The frame: UTF-8 in ID3v2.4; Latin-1 where that will do and UTF-16 elsewhere in ID3v2.3.
+    """
+    texts = list(stored.values)
+    encoding = id3.Encoding.UTF8
+    if tag.version == 3:
+        encoding = id3.Encoding.LATIN1 if _is_latin1("".join(texts)) else id3.Encoding.UTF16
+    frame_id, _, description = stored.field.partition(":")
+    if frame_id == USER_TEXT_FRAME:
+        frame = id3.TXXX(encoding=encoding, desc=description, text=texts)
+    else:
+        frame = _TEXT_FRAMES[frame_id](encoding=encoding, text=texts)
+    tags = id3.ID3()
+    tags.add(frame)
+    buffer = BytesIO()
+    # A v23_sep of None keeps mutagen from joining texts with a slash.
+    tags.save(buffer, v1=id3.ID3v1SaveOptions.REMOVE, v2_version=tag.version, v23_sep=None)
+    (encoded,) = parse_tag(buffer.getvalue()).frames
+    return resize_frame(encoded, plain=tag.has_plain_sizes)
+
+
+def read_texts(path: Path, tag: Tag) -> tuple[StoredField, ...]:
+    """Read the genre and the user's texts of a file as any other program that uses mutagen does.
+
+    Parameters
+    ----------
+    path
+        The file.
+    tag
+        Its tag.
+
+    Returns
+    -------
+    tuple of StoredField
+        Names, such as ``TXXX:TAGCLI_TAGS`` or ``TCON``, and texts.
+
+    Raises
+    ------
+    mutagen.MutagenError
+        When mutagen does not understand the tag.
+    """
+    try:
+        tags = id3.ID3(path, known_frames=_TEXT_FRAMES, translate=False, load_v1=False)
+    except id3.ID3EncryptionUnsupportedError:
+        # Of a tag with one encrypted frame, mutagen reads none.
+        return tuple(field for frame in tag.frames if (field := decode_text(tag, frame)))
+    return tuple(StoredField(field=frame.HashKey, values=tuple(frame.text)) for frame in tags.values())
+
+
+def name_genres(text: str) -> tuple[str, ...]:
+    """Resolve references to the genre list of ID3v1, such as ``(17)``, ``17`` or ``(4)Eurodisco``.
+
+    Parameters
+    ----------
+    text
+        One text of a genre frame.
+
+    Returns
+    -------
+    tuple of str
+        The genres meant; the text itself when it is no such reference.
+    """
+    is_reference = text.isdecimal() or text in ("RX", "CR") or (text.startswith("(") and not text.startswith("(("))
+    if not is_reference or "\n" in text:
+        return (text,)
+    genres = tuple(id3.TCON(encoding=id3.Encoding.UTF8, text=[text]).genres)
+    return (text,) if "Unknown" in genres else genres
+
+
+def describe_frame(tag: Tag, frame: RawFrame) -> StoredField:
+    """Make a frame readable.
+
+    Parameters
+    ----------
+    tag
+        The tag that holds the frame.
+    frame
+        The frame.
+
+    Returns
+    -------
+    StoredField
+        Its name and values; binary content is described by its kind and size.
+    """
+    opaque = StoredField(field=frame.id.rstrip(" \0"), values=(f"<{len(frame.content)} bytes>",))
+    decoded = _decode(tag, frame, known_frames=_SHOWN_FRAMES)
+    match decoded:
+        case id3.APIC():
+            return StoredField(field=decoded.HashKey, values=(f"<{decoded.mime}, {len(decoded.data)} bytes>",))
+        case id3.PRIV() | id3.UFID():
+            return StoredField(field=f"{frame.id}:{decoded.owner}", values=(f"<{len(decoded.data)} bytes>",))
+        case id3.GEOB():
+            return StoredField(field=decoded.HashKey, values=(f"<{decoded.mime}, {len(decoded.data)} bytes>",))
+        case id3.PairedTextFrame():
+            return StoredField(field=decoded.HashKey, values=tuple(": ".join(pair) for pair in decoded.people))
+        case id3.TextFrame():
+            return StoredField(field=decoded.HashKey, values=tuple(str(text) for text in decoded.text))
+        case id3.USLT():
+            return StoredField(field=decoded.HashKey, values=(decoded.text,))
+        case id3.UrlFrame():
+            name = decoded.HashKey if frame.id == "WXXX" else frame.id
+            return StoredField(field=name, values=(decoded.url,))
+        case _:
+            return opaque
+
+
+def _decode(tag: Tag, frame: RawFrame, *, known_frames: dict[str, Any]) -> Any:
+    """Let mutagen read a tag of this one frame; None when it cannot."""
+    flags = tag.flags & UNSYNCHRONISATION if tag.version == 4 else 0
+    alone = Tag(version=tag.version, flags=flags)
+    data = build_tag(alone, [resize_frame(frame, plain=tag.version == 3)])
+    try:
+        tags = id3.ID3(BytesIO(data), known_frames=known_frames, translate=False, load_v1=False)
+    except MutagenError:
+        return None
+    return next(iter(tags.values()), None)
+
+
+def _is_latin1(text: str) -> bool:
+    return all(ord(character) < 0x100 for character in text)

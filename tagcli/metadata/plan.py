@@ -1,0 +1,101 @@
+"""The doors of metadata: plan a write, apply it, read a file; each opens the room of the file's container."""
+
+from pathlib import Path
+
+from tagcli.container import Container, find_container
+from tagcli.errors import UnsupportedContainerError
+from tagcli.metadata.fields import Fields, GenrePolicy, Metadata, WritePlan
+from tagcli.metadata.mp3 import plan_mp3, read_mp3, read_tag, splice_mp3, verify_mp3
+from tagcli.metadata.write import remove_leftover, replace_head, resolve_target
+
+
+def plan_write(path: Path, fields: Fields, *, genre: GenrePolicy = GenrePolicy.FILL) -> WritePlan:
+    """Plan what storing fields in a file would change. Nothing is touched.
+
+    Parameters
+    ----------
+    path
+        The file; symbolic links are followed.
+    fields
+        What is to be stored.
+    genre
+        What happens to the genre field.
+
+    Returns
+    -------
+    WritePlan
+        The changes; empty when the file holds it all.
+
+    Raises
+    ------
+    UnsupportedContainerError
+        When the file is no MP3 file, or its tag is of a version that cannot be written back.
+    MetadataError
+        When the file cannot be read or its tag is damaged.
+    """
+    target, identity = resolve_target(path)
+    container = _find_supported(path)
+    changes = plan_mp3(path, fields, genre)
+    return WritePlan(path=path, target=target, container=container, identity=identity, changes=changes)
+
+
+def apply_plan(plan: WritePlan) -> None:
+    """Write what was planned: the whole file changes, or nothing does.
+
+    A copy with the new tag is made in the same folder, proved, and put in the place of the file. An empty plan writes
+    nothing; what a killed run left behind for this file is removed all the same.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+
+    Raises
+    ------
+    MetadataError
+        When the file changed since planning, may not be written, does not fit on the disk, or the copy cannot be
+        proved right. The file is then as it was.
+    """
+    if plan.is_empty:
+        remove_leftover(plan.target)
+        return
+    replace_head(
+        plan,
+        make_head=lambda: splice_mp3(plan.target, plan.changes),
+        verify=lambda copy: verify_mp3(copy, plan.target, plan.changes),
+    )
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read the metadata of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Metadata
+        Its fields, readable, in their order.
+
+    Raises
+    ------
+    UnsupportedContainerError
+        When the file is no MP3 file, or its tag is of a version that is not read.
+    MetadataError
+        When the file cannot be read or its tag is damaged.
+    """
+    _find_supported(path)
+    return read_mp3(path)
+
+
+def _find_supported(path: Path) -> Container:
+    container = find_container(path)
+    if container is Container.MP3:
+        return container
+    if container is Container.UNKNOWN:
+        read_tag(path)  # A damaged tag hides the audio behind it, and is then what to complain about.
+    kind = "is of no known kind" if container is Container.UNKNOWN else f"is of the kind {container.value}"
+    message = f"{path} {kind}, and tagcli writes into mp3 files only so far."
+    raise UnsupportedContainerError(message, path=path)

@@ -1,0 +1,1 @@
+"""The networks, each the paper's figure in code: log-mel to logits and embeddings."""

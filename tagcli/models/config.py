@@ -1,0 +1,116 @@
+"""The networks' numbers: one dataclass, and the two published 5-layer figures."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Activation = Literal["relu", "elu"]
+Head = Literal["flatten", "global_max"]
+EmbeddingTap = Literal["after_pooling", "after_activation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvNetConfig:
+    """A k2c2 network: blocks of 3x3 convolution, batch norm, activation and max pooling, then one dense layer.
+
+    Parameters
+    ----------
+    architecture
+        Name of the figure, for people: ``compact`` or ``fcn``.
+    n_mels, n_frames
+        Size of the input map that the network was made for.
+    channels
+        Number of maps of each block.
+    pools
+        Pooling of each block as (bands, frames); the stride is the same, rests are dropped.
+    activation
+        ``relu`` or ``elu``; monotone, so that pooling may come first at inference.
+    head
+        ``flatten`` the last map, or take its ``global_max``.
+    n_tags
+        Number of output units.
+    batch_norm_eps
+        Constant added to the variances.
+    embedding_tap
+        Where the authors took a block's embedding: the mean of its map ``after_pooling`` or ``after_activation``
+        (before pooling).
+
+    Raises
+    ------
+    ValueError
+        When channels and pools differ in number, or the input vanishes in a pooling.
+    """
+
+    architecture: str
+    n_mels: int
+    n_frames: int
+    channels: tuple[int, ...]
+    pools: tuple[tuple[int, int], ...]
+    activation: Activation
+    head: Head
+    n_tags: int
+    batch_norm_eps: float
+    embedding_tap: EmbeddingTap
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != len(self.pools):
+            msg = f"{len(self.channels)} blocks of maps but {len(self.pools)} poolings"
+            raise ValueError(msg)
+        if 0 in self.output_size:
+            msg = f"an input of {self.n_mels} x {self.n_frames} vanishes in the poolings {self.pools}"
+            raise ValueError(msg)
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Bands and frames that are left after the last pooling."""
+        n_mels, n_frames = self.n_mels, self.n_frames
+        for pool_bands, pool_frames in self.pools:
+            n_mels, n_frames = n_mels // pool_bands, n_frames // pool_frames
+        return n_mels, n_frames
+
+    @property
+    def n_features(self) -> int:
+        """Number of inputs of the dense layer."""
+        n_mels, n_frames = self.output_size
+        return self.channels[-1] * (n_mels * n_frames if self.head == "flatten" else 1)
+
+
+def compact_config(
+    *, n_tags: int = 50, head: Head = "flatten", embedding_tap: EmbeddingTap = "after_pooling"
+) -> ConvNetConfig:
+    """Describe the compact k2c2 network of 5 x 32 maps.
+
+    Choi et al., "The effects of noisy labels on deep convolutional neural networks for music tagging" (2017), with
+    the poolings of the released code (the paper's Table II prints (4,4)(4,5) for blocks 2 and 3, which cannot be).
+    """
+    return ConvNetConfig(
+        architecture="compact",
+        n_mels=96,
+        n_frames=1360,
+        channels=(32, 32, 32, 32, 32),
+        pools=((2, 4), (3, 4), (2, 5), (2, 4), (4, 4)),
+        activation="elu",
+        head=head,
+        n_tags=n_tags,
+        batch_norm_eps=1e-3,
+        embedding_tap=embedding_tap,
+    )
+
+
+def fcn_config(*, n_tags: int = 50) -> ConvNetConfig:
+    """Describe the 5-layer FCN of 64-128-128-128-64 maps.
+
+    Choi et al., "Automatic tagging using deep convolutional neural networks" (ISMIR 2016), in the form of
+    Won et al., "Evaluation of CNN-based automatic music tagging models" (2020), section 3: 29.0 s at 16 kHz.
+    """
+    return ConvNetConfig(
+        architecture="fcn",
+        n_mels=96,
+        n_frames=1813,
+        channels=(64, 128, 128, 128, 64),
+        pools=((2, 4), (2, 4), (2, 4), (3, 5), (4, 4)),
+        activation="relu",
+        head="flatten",
+        n_tags=n_tags,
+        batch_norm_eps=1e-5,
+        embedding_tap="after_pooling",
+    )

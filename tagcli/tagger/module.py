@@ -1,0 +1,99 @@
+"""Front end and network as one module: clips in, scores out, moved to a device as a whole."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tagcli.checkpoint import CheckpointHeader, load_tensors, read_header
+from tagcli.errors import CheckpointError
+from tagcli.features.log_mel import LogMel
+from tagcli.models.convnet import ConvNet
+from tagcli.models.inference import InferenceConvNet
+
+
+class ClipScores(NamedTuple):
+    """What the model says of a batch of clips.
+
+    Attributes
+    ----------
+    scores
+        [shape=(n_clips, n_tags)], sigmoid outputs in [0, 1].
+    embeddings
+        Of each block [shape=(n_clips, n_channels)], or none when they were not asked for.
+    """
+
+    scores: Tensor
+    embeddings: list[Tensor]
+
+
+class TaggerModule(nn.Module):
+    """Waveform to scores, in its inference form.
+
+    Parameters
+    ----------
+    header
+        Configuration of front end, network and clips.
+    front_end, model
+        As trained; the network is converted.
+    """
+
+    def __init__(self, header: CheckpointHeader, front_end: LogMel, model: ConvNet) -> None:
+        super().__init__()
+        self.header = header
+        self.front_end = front_end
+        self.model = InferenceConvNet(model)
+        self.requires_grad_(False)
+        self.eval()
+
+    @classmethod
+    def from_checkpoint(cls, path: Path) -> "TaggerModule":
+        """Build the module that a checkpoint describes.
+
+        Raises
+        ------
+        CheckpointError
+            When the file is damaged, or its tensors do not fit its configuration.
+        """
+        header = read_header(path)
+        front_end, model = LogMel(header.front_end), ConvNet(header.architecture)
+        trained = nn.ModuleDict({"front_end": front_end, "model": model})
+        try:
+            trained.load_state_dict(load_tensors(path), strict=True)
+        except RuntimeError as error:
+            msg = f"The tensors of {path} do not fit its configuration ({error}); fetch the checkpoint again."
+            raise CheckpointError(msg, path=path) from error
+        trained.eval()
+        return cls(header, front_end, model)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Compute scores.
+
+        Parameters
+        ----------
+        waveform
+            [shape=(n_clips, clip_samples)], float32, about [-1, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            [shape=(n_clips, n_tags)], in [0, 1].
+        """
+        return torch.sigmoid(self.model(self.front_end(waveform)))
+
+    def score(self, waveform: Tensor, *, with_embeddings: bool) -> ClipScores:
+        """Compute scores, and the embeddings of every block when they are wanted; no gradients are kept.
+
+        Parameters
+        ----------
+        waveform
+            [shape=(n_clips, clip_samples)], float32, about [-1, 1].
+        with_embeddings
+            Whether to compute them.
+        """
+        with torch.inference_mode():
+            if not with_embeddings:
+                return ClipScores(self(waveform), [])
+            output = self.model.embed(self.front_end(waveform))
+            return ClipScores(torch.sigmoid(output.logits), output.embeddings)

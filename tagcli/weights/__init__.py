@@ -1,0 +1,1 @@
+"""Weights: which there are, where they lie, and how published files become checkpoints."""

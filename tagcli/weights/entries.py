@@ -1,0 +1,151 @@
+"""The published weights that tagcli can use now: pinned addresses, hashes, licences and figures.
+
+The hash is the identity of a file; the address only says where those bytes were published. Figures are the authors'
+own, for the model as published: the MagnaTagATune file comes from another run of the same training.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from tagcli.checkpoint import Provenance
+
+Importer = Literal["won2020", "keras2"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueEntry:
+    """One published file of weights.
+
+    Parameters
+    ----------
+    name
+        What the user calls it.
+    path
+        Short path in a mirror, such as ``won2020/msd_fcn.pth``.
+    url
+        Address of the file, pinned to a commit; None when it may only be imported.
+    sha256, n_bytes
+        Identity and size of the published file.
+    licence, copyright_notice
+        Short name of the licence, and whose it is.
+    citation, training_data
+        The paper, and what the weights were trained on.
+    roc_auc, pr_auc
+        Published macro figures, None where there are none.
+    vocabulary
+        Name of the vocabulary of its outputs.
+    sample_rate
+        Rate in Hz of the audio that it hears.
+    importer
+        Which published format the file has.
+    """
+
+    name: str
+    path: str
+    url: str | None
+    sha256: str
+    n_bytes: int
+    licence: str
+    copyright_notice: str
+    citation: str
+    training_data: str
+    roc_auc: float | None
+    pr_auc: float | None
+    vocabulary: str
+    sample_rate: int
+    importer: Importer
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where a checkpoint made of this file comes from."""
+        return Provenance(
+            source=self.url or self.path,
+            source_sha256=self.sha256,
+            licence=f"{self.licence}: {self.copyright_notice}",
+            citation=self.citation,
+            training_data=self.training_data,
+            roc_auc=self.roc_auc,
+            pr_auc=self.pr_auc,
+        )
+
+    @property
+    def how_to_get(self) -> str:
+        """The command that brings the weights here."""
+        return f"tagcli weights pull {self.name}" if self.url else f"tagcli weights import FILE --as {self.name}"
+
+
+def _won2020(
+    dataset: str, *, sha256: str, n_bytes: int, training_data: str, roc_auc: float, pr_auc: float
+) -> CatalogueEntry:
+    return CatalogueEntry(
+        name=f"won2020-{dataset}-fcn",
+        path=f"won2020/{dataset}_fcn.pth",
+        url="https://raw.githubusercontent.com/jose-jvmas/sota-music-tagging-models/"
+        f"bbcae87e2a25f46cdb5132fca2f400263439a98c/models/{dataset}/fcn/best_model.pth",
+        sha256=sha256,
+        n_bytes=n_bytes,
+        licence="MIT",
+        copyright_notice=(
+            "Copyright (c) 2020 Music Technology Group, Universitat Pompeu Fabra. Code developed by Minz Won."
+        ),
+        citation=(
+            "Won, Ferraro, Bogdanov, Serra: Evaluation of CNN-based automatic music tagging models. "
+            "Sound and Music Computing Conference, 2020"
+        ),
+        training_data=training_data,
+        roc_auc=roc_auc,
+        pr_auc=pr_auc,
+        vocabulary=f"{dataset}50",
+        sample_rate=16_000,
+        importer="won2020",
+    )
+
+
+_ENTRIES = (
+    _won2020(
+        "msd",
+        sha256="6012aa7eecf864a8081faedca56af054521e8dfb9c5c98659a3dd5d3e1e66f21",
+        n_bytes=1_902_815,
+        training_data="Million Song Dataset, 50 Last.fm tags",
+        roc_auc=0.8744,
+        pr_auc=0.2970,
+    ),
+    _won2020(
+        "mtat",
+        sha256="e89d751202d38c3ae69855782bc27010f87051958dbec64f5aa762364dbac271",
+        n_bytes=1_902_811,
+        training_data="MagnaTagATune, 50 tags",
+        roc_auc=0.9005,
+        pr_auc=0.4295,
+    ),
+    _won2020(
+        "jamendo",
+        sha256="7bce08a66dbc70d096b0a330f44b4cacd9aa25519b83489fbb98f2164a194e2b",
+        n_bytes=1_902_815,
+        training_data="MTG-Jamendo, 50 tags",
+        roc_auc=0.8255,
+        pr_auc=0.2801,
+    ),
+    CatalogueEntry(
+        name="choi2017-keras2",
+        path="choi2017/model_best.hdf5",
+        url=None,  # no licence file stands beside it: tagcli does not hand it out
+        sha256="b5042bd44de1fdd9d757b764d9246e6934f47c8bdc5c15bf13566495f3439d48",
+        n_bytes=1_545_360,
+        licence="none",
+        copyright_notice="no licence file was published with it",
+        citation=(
+            "Choi, Fazekas, Sandler, Cho: Transfer learning for music classification and regression tasks. ISMIR, 2017"
+        ),
+        training_data="Million Song Dataset, 50 Last.fm tags",
+        roc_auc=0.825,
+        pr_auc=None,
+        vocabulary="msd50",
+        sample_rate=12_000,
+        importer="keras2",
+    ),
+)
+
+CATALOGUE: Mapping[str, CatalogueEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

@@ -1,0 +1,41 @@
+"""One reader per published format; each turns a file of foreign weights into a header and named tensors."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tagcli.checkpoint import CheckpointHeader, Provenance
+from tagcli.tags import Vocabulary
+from tagcli.weights.entries import Importer
+
+if TYPE_CHECKING:
+    import torch
+
+
+def convert(
+    source: Path, importer: Importer, *, name: str, vocabulary: Vocabulary, provenance: Provenance
+) -> "tuple[CheckpointHeader, dict[str, torch.Tensor]]":
+    """Read a published file; the same file gives the same tensors.
+
+    Parameters
+    ----------
+    source
+        The file.
+    importer
+        Its format.
+    name, vocabulary, provenance
+        What the checkpoint is called, what its outputs mean and where it comes from: the file does not say.
+
+    Raises
+    ------
+    CheckpointError
+        When the file cannot be read or is not laid out as the format says.
+    """
+    match importer:
+        case "won2020":
+            from tagcli.weights.importers.won2020 import convert_won2020
+
+            return convert_won2020(source, name=name, vocabulary=vocabulary, provenance=provenance)
+        case "keras2":
+            from tagcli.weights.importers.keras2 import convert_keras2
+
+            return convert_keras2(source, name=name, vocabulary=vocabulary, provenance=provenance)

@@ -1,0 +1,148 @@
+"""The FCN of Won et al. 2020 as its authors saved it: a PyTorch state dict that holds its own front end.
+
+Won, Ferraro, Bogdanov, Serra, "Evaluation of CNN-based automatic music tagging models" (2020). Spectrogram and filter
+bank are torchaudio's of that year; its filter bank differs from one computed today by up to 1.3e-5, so the stored one
+is kept.
+"""
+
+from pathlib import Path
+
+import torch
+
+from tagcli.audio.clips import ClipRule
+from tagcli.checkpoint import CheckpointHeader, Provenance
+from tagcli.errors import CheckpointError
+from tagcli.features.config import FrontEndConfig
+from tagcli.models.config import ConvNetConfig, fcn_config
+from tagcli.tags import Vocabulary
+from tagcli.weights.importers.layout import check_layout
+
+FRONT_END = FrontEndConfig(
+    sample_rate=16_000,
+    padding="reflect",
+    fmax=8_000.0,
+    mel_scale="htk",
+    mel_norm="none",
+    filter_bank="stored",
+    normalisation="batch_norm",
+)
+CLIP = ClipRule(n_samples=29 * FRONT_END.sample_rate, short="repeat")
+
+WINDOW_TOLERANCE = 1e-6
+"""A few float32 steps near 1: libraries differ in how they evaluate the cosine."""
+
+_WINDOW, _FILTER_BANK, _INPUT_NORM = "spec.spectrogram.window", "spec.mel_scale.fb", "spec_bn"
+_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+_COUNTER = "num_batches_tracked"
+
+
+def convert_won2020(
+    source: Path, *, name: str, vocabulary: Vocabulary, provenance: Provenance
+) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:
+    """Read a ``best_model.pth`` of the FCN, whatever it was trained on.
+
+    Parameters
+    ----------
+    source
+        The file; it is unpickled with tensors only, so that nothing in it is executed.
+    name, vocabulary, provenance
+        What goes into the header as it is.
+
+    Returns
+    -------
+    CheckpointHeader
+        Configuration of the published model.
+    dict of str to torch.Tensor
+        Tensors as the tagger names them.
+
+    Raises
+    ------
+    CheckpointError
+        When the file cannot be read or is not such a model.
+    """
+    architecture = fcn_config(n_tags=len(vocabulary))
+    stored = _load(source)
+    check_layout(
+        source,
+        {key: (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for key, tensor in stored.items()},
+        _layout(architecture),
+    )
+    for key, tensor in stored.items():
+        if not bool(torch.isfinite(tensor).all()):
+            msg = f"The tensor {key} of {source} holds values that are not finite; the file is no use as weights."
+            raise CheckpointError(msg, path=source)
+    difference = float((stored[_WINDOW] - torch.hann_window(FRONT_END.n_fft, periodic=True)).abs().max())
+    if difference > WINDOW_TOLERANCE:
+        msg = (
+            f"The window {_WINDOW} of {source} is not the periodic Hann window (it differs by {difference:.1e}); "
+            "a model with another front end cannot be imported."
+        )
+        raise CheckpointError(msg, path=source)
+
+    header = CheckpointHeader(
+        name=name,
+        front_end=FRONT_END,
+        clip=CLIP,
+        architecture=architecture,
+        vocabulary=vocabulary,
+        provenance=provenance,
+    )
+    renamed = {key: _rename(key) for key in stored if key != _WINDOW}
+    tensors = {new: stored[key].detach().clone() for key, new in renamed.items()}
+    bank = renamed[_FILTER_BANK]
+    tensors[bank] = tensors[bank].T.contiguous()  # (n_bins, n_mels) as published
+    return header, tensors
+
+
+def _load(source: Path) -> dict[str, torch.Tensor]:
+    try:
+        stored = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # the restricted unpickler raises whatever damaged bytes lead it to
+        msg = f"{source} cannot be read as a PyTorch state dict ({_first_line(error)}); check which file it is."
+        raise CheckpointError(msg, path=source) from error
+    if not isinstance(stored, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided
+        for key, value in stored.items()
+    ):
+        msg = f"{source} is not a state dict of named tensors; give the best_model.pth of a published FCN."
+        raise CheckpointError(msg, path=source)
+    return stored
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
+
+
+def _layout(architecture: ConvNetConfig) -> dict[str, tuple[tuple[int, ...], str]]:
+    layout: dict[str, tuple[tuple[int, ...], str]] = {
+        _WINDOW: ((FRONT_END.n_fft,), "float32"),
+        _FILTER_BANK: ((FRONT_END.n_fft // 2 + 1, FRONT_END.n_mels), "float32"),
+        **_norm_layout(_INPUT_NORM, 1),
+    }
+    n_inputs = 1
+    for number, n_maps in enumerate(architecture.channels, start=1):
+        layout[f"layer{number}.conv.weight"] = ((n_maps, n_inputs, 3, 3), "float32")
+        layout[f"layer{number}.conv.bias"] = ((n_maps,), "float32")
+        layout.update(_norm_layout(f"layer{number}.bn", n_maps))
+        n_inputs = n_maps
+    layout["dense.weight"] = ((architecture.n_tags, architecture.n_features), "float32")
+    layout["dense.bias"] = ((architecture.n_tags,), "float32")
+    return layout
+
+
+def _norm_layout(prefix: str, n_maps: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    parts: dict[str, tuple[tuple[int, ...], str]] = {f"{prefix}.{part}": ((n_maps,), "float32") for part in _NORM_PARTS}
+    return {**parts, f"{prefix}.{_COUNTER}": ((), "int64")}
+
+
+def _rename(key: str) -> str:
+    """Translate the authors' name of a tensor into the tagger's."""
+    if key == _FILTER_BANK:
+        return "front_end.mel_filter_bank"
+    layer, _, rest = key.partition(".")
+    if layer == _INPUT_NORM:
+        return f"front_end.input_norm.{rest}"
+    if layer == "dense":
+        return f"model.dense.{rest}"
+    index = int(layer.removeprefix("layer")) - 1
+    return f"model.blocks.{index}.{rest.replace('bn.', 'norm.')}"

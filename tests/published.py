@@ -1,0 +1,116 @@
+"""Files in the layouts that were published, with random numbers in them, and where the real ones lie."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tagcli.weights.entries import CatalogueEntry
+
+SHARED = Path(__file__).parents[2] / "shared"
+WON2020 = ("won2020-msd-fcn", "won2020-mtat-fcn", "won2020-jamendo-fcn")
+
+needs_published_files = pytest.mark.skipif(
+    not (SHARED / "weights" / "files.json").is_file(), reason="the published files are not beside this checkout"
+)
+
+
+def won2020_state(seed: int = 0) -> dict[str, torch.Tensor]:
+    """An untrained FCN as its authors' training script would save it."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def norm(prefix: str, n_maps: int) -> dict[str, torch.Tensor]:
+        return {
+            f"{prefix}.weight": torch.rand(n_maps, generator=generator) + 0.5,
+            f"{prefix}.bias": torch.randn(n_maps, generator=generator),
+            f"{prefix}.running_mean": torch.randn(n_maps, generator=generator),
+            f"{prefix}.running_var": torch.rand(n_maps, generator=generator) + 0.5,
+            f"{prefix}.num_batches_tracked": torch.tensor(7),
+        }
+
+    state = {
+        "spec.spectrogram.window": torch.hann_window(512, periodic=True),
+        "spec.mel_scale.fb": torch.rand(257, 96, generator=generator),
+        **norm("spec_bn", 1),
+    }
+    n_inputs = 1
+    for number, n_maps in enumerate((64, 128, 128, 128, 64), start=1):
+        state[f"layer{number}.conv.weight"] = torch.randn(n_maps, n_inputs, 3, 3, generator=generator) / 10
+        state[f"layer{number}.conv.bias"] = torch.randn(n_maps, generator=generator)
+        state.update(norm(f"layer{number}.bn", n_maps))
+        n_inputs = n_maps
+    state["dense.weight"] = torch.randn(50, 64, generator=generator)
+    state["dense.bias"] = torch.randn(50, generator=generator)
+    return state
+
+
+def keras2_arrays(seed: int = 0) -> dict[str, np.ndarray]:
+    """Tensors of an untrained "keras2" model, by their names below ``model_weights``."""
+    random = np.random.default_rng(seed)
+    sample, bin_ = np.arange(512)[:, None], np.arange(257)[None, :]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * sample / 512)
+    phase = 2 * np.pi * sample * bin_ / 512
+    arrays = {
+        "melgram/melgram/real_kernels:0": (hann * np.cos(phase))[:, None, None, :],
+        "melgram/melgram/imag_kernels:0": (hann * np.sin(phase))[:, None, None, :],
+        "melgram/melgram/Variable:0": random.random((257, 96)),
+        "dense_1/dense_1/kernel:0": random.normal(size=(32, 50)),
+        "dense_1/dense_1/bias:0": random.normal(size=50),
+    }
+    for number in range(1, 6):
+        n_inputs = 1 if number == 1 else 32
+        conv, norm = f"conv2d_{number}/conv2d_{number}", f"batch_normalization_{number}/batch_normalization_{number}"
+        arrays[f"{conv}/kernel:0"] = random.normal(size=(3, 3, n_inputs, 32)) / 10
+        arrays[f"{conv}/bias:0"] = random.normal(size=32)
+        arrays[f"{norm}/gamma:0"] = random.random(32) + 0.5
+        arrays[f"{norm}/beta:0"] = random.normal(size=32)
+        arrays[f"{norm}/moving_mean:0"] = random.normal(size=32)
+        arrays[f"{norm}/moving_variance:0"] = random.random(32) + 0.5
+    return {key: array.astype(np.float32) for key, array in arrays.items()}
+
+
+def keras2_layers() -> dict[str, dict[str, object]]:
+    """What the "keras2" file says of its layers, as far as it bears on the result."""
+    layers: dict[str, dict[str, object]] = {
+        "melgram": {
+            "sr": 12000,
+            "n_dft": 512,
+            "n_hop": 256,
+            "fmin": 0.0,
+            "fmax": 6000,
+            "padding": "same",
+            "power_spectrogram": 2.0,
+            "return_decibel_spectrogram": False,
+            "power_melgram": 2.0,
+            "return_decibel_melgram": True,
+        },
+        "normalization2d_1": {"str_axis": "data_sample"},
+        "dense_1": {"activation": "sigmoid"},
+    }
+    for number, pool in enumerate(([2, 4], [3, 4], [2, 5], [2, 4], [4, 4]), start=1):
+        layers[f"conv2d_{number}"] = {"padding": "same", "activation": "linear"}
+        layers[f"batch_normalization_{number}"] = {"epsilon": 0.001}
+        layers[f"elu_{number}"] = {"alpha": 1.0}
+        layers[f"MP_{number}"] = {"pool_size": pool, "strides": pool}
+    return layers
+
+
+def write_keras2(path: Path, arrays: dict[str, np.ndarray], layers: dict[str, dict[str, object]]) -> Path:
+    """Write a Keras model file, optimizer state included."""
+    config = [{"class_name": "Layer", "config": {"name": name, **layer}} for name, layer in layers.items()]
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": config})
+        for key, array in arrays.items():
+            file[f"model_weights/{key}"] = array
+        file["optimizer_weights/step:0"] = 1.0
+    return path
+
+
+def entry_for(published: CatalogueEntry, content: bytes, **changes: object) -> CatalogueEntry:
+    """The catalogue entry of a file with other bytes."""
+    return dataclasses.replace(published, sha256=hashlib.sha256(content).hexdigest(), n_bytes=len(content), **changes)

@@ -1,0 +1,167 @@
+"""What is stored of a track's tags, and what becomes of a file that cannot be written."""
+
+import dataclasses
+import os
+
+import pytest
+
+from tagcli.annotate import STORED_SCORE, make_fields, make_policy, store_row
+from tagcli.checkpoint import read_header
+from tagcli.errors import FailureCode
+from tagcli.metadata import GenrePolicy, read_metadata
+from tagcli.rows import Row, Status, Written
+from tagcli.tags import Category, ScoredTag
+
+SHA256 = "0123456789abcdef" * 4
+TAGS = (
+    ScoredTag(tag="rock", score=0.9, label="Rock", category=Category.GENRE),
+    ScoredTag(tag="sad", score=0.5, label="Sad", category=Category.MOOD),
+    ScoredTag(tag="guitar", score=0.1, label="Guitar", category=Category.INSTRUMENT),
+    ScoredTag(tag="jazz", score=0.09, label="Jazz", category=Category.GENRE),
+    ScoredTag(tag="90s", score=0.0, label="90s", category=Category.ERA),
+)
+
+
+@pytest.fixture
+def header(tiny_checkpoint):
+    return read_header(tiny_checkpoint)
+
+
+@pytest.fixture
+def calibrated(header):
+    """The same model with thresholds of its own, in the order of its vocabulary."""
+    assert header.vocabulary.tags == ("rock", "jazz", "guitar", "sad", "90s", "electronic")
+    return dataclasses.replace(header, thresholds=(0.95, 0.05, 0.1, 0.4, 0.2, 0.3))
+
+
+@pytest.fixture(scope="module")
+def mp3(music, encode, tmp_path_factory):
+    """The bytes of an mp3 file."""
+    path = encode(tmp_path_factory.mktemp("mp3") / "a.mp3", music(1, 44_100), 44_100)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def row(mp3, tmp_path):
+    """A tagged mp3 file."""
+    (tmp_path / "a.mp3").write_bytes(mp3)
+    return Row(path=tmp_path / "a.mp3", status=Status.OK, n_clips=1, duration_seconds=1.0, tags=TAGS)
+
+
+def policy_of(header, **choice):
+    return make_policy(header, SHA256, **{"clips": "all", "top_n": 5, "threshold": None, **choice})
+
+
+def test_scores_from_a_tenth_up_are_stored(header):
+    assert STORED_SCORE == 0.1
+    fields = make_fields(TAGS, policy_of(header))
+    assert fields.tags == ("Rock", "Sad", "Guitar")
+    assert fields.scores == (0.9, 0.5, 0.1)
+    assert fields.settings == "clips=all top=5 threshold=0.1"
+    assert fields.model == "tiny@0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "n_stored", "shown"), [(0.0, 5, "0"), (0.05, 4, "0.05"), (0.5, 2, "0.5"), (1.0, 0, "1")]
+)
+def test_the_users_threshold_goes_before_every_other(threshold, n_stored, shown, header, calibrated):
+    for model in (header, calibrated):
+        fields = make_fields(TAGS, policy_of(model, threshold=threshold, clips="middle", top_n=7))
+        assert fields.tags == tuple(tag.label for tag in TAGS[:n_stored])
+        assert fields.settings == f"clips=middle top=7 threshold={shown}"
+
+
+def test_calibrated_thresholds_go_before_the_tenth(calibrated):
+    fields = make_fields(TAGS, policy_of(calibrated))
+    assert fields.tags == ("Sad", "Guitar", "Jazz")
+    assert fields.genres == ("Jazz",)
+    assert fields.settings == "clips=all top=5 threshold=calibrated"
+
+
+def test_genres_are_the_stored_tags_of_that_kind(header):
+    assert make_fields(TAGS, policy_of(header)).genres == ("Rock",)
+    assert make_fields(TAGS, policy_of(header, threshold=0.0)).genres == ("Rock", "Jazz")
+    assert make_fields(TAGS[1:3], policy_of(header)).genres == ()
+
+
+def fields_of(path):
+    return {field.field: field.values for field in read_metadata(path).fields}
+
+
+def test_a_row_is_written_and_then_unchanged(row, header):
+    policy = policy_of(header)
+    written = store_row(row, policy)
+    assert written == dataclasses.replace(row, written=Written.WRITTEN)
+    fields = fields_of(row.path)
+    assert fields["TXXX:TAGCLI_TAGS"] == ("Rock", "Sad", "Guitar")
+    assert fields["TXXX:TAGCLI_SCORES"] == ("0.900", "0.500", "0.100")
+    assert fields["TXXX:TAGCLI_MODEL"] == ("tiny@0123456789ab",)
+    assert fields["TXXX:TAGCLI_SETTINGS"] == ("clips=all top=5 threshold=0.1",)
+    assert fields["TCON"] == ("Rock",)
+    content, status = row.path.read_bytes(), row.path.stat()
+    assert store_row(row, policy).written is Written.UNCHANGED
+    assert row.path.read_bytes() == content
+    assert (row.path.stat().st_ino, row.path.stat().st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
+
+
+def test_a_plan_touches_nothing(row, header, mp3):
+    policy = policy_of(header, is_dry_run=True)
+    before = row.path.stat()
+    assert store_row(row, policy).written is Written.PLANNED
+    assert row.path.read_bytes() == mp3
+    assert row.path.stat().st_mtime_ns == before.st_mtime_ns
+    assert os.listdir(row.path.parent) == ["a.mp3"]
+    store_row(row, policy_of(header))
+    assert store_row(row, policy).written is Written.UNCHANGED
+
+
+def test_the_genre_follows_the_policy(row, header):
+    store_row(row, policy_of(header, genre=GenrePolicy.NEVER))
+    assert "TCON" not in fields_of(row.path)
+    store_row(row, policy_of(header))
+    assert fields_of(row.path)["TCON"] == ("Rock",)
+    other = dataclasses.replace(row, tags=TAGS[3:])
+    everything = {"threshold": 0.0}
+    store_row(other, policy_of(header, **everything))
+    assert fields_of(row.path)["TCON"] == ("Rock",)
+    store_row(other, policy_of(header, genre=GenrePolicy.APPEND, **everything))
+    assert fields_of(row.path)["TCON"] == ("Rock", "Jazz")
+    store_row(other, policy_of(header, genre=GenrePolicy.REPLACE, **everything))
+    assert fields_of(row.path)["TCON"] == ("Jazz",)
+
+
+def test_a_container_that_is_not_written_keeps_its_bytes_and_stays_tagged(row, header, music, encode, tmp_path):
+    path = encode(tmp_path / "a.wav", music(1, 8000), 8000)
+    content = path.read_bytes()
+    stored = store_row(dataclasses.replace(row, path=path), policy_of(header))
+    assert (stored.status, stored.reason, stored.written) == (Status.OK, None, Written.UNSUPPORTED)
+    assert stored.tags == TAGS
+    assert str(path) in stored.message
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("trouble", ["read-only", "damaged", "gone"])
+def test_a_file_that_cannot_be_written_fails_and_keeps_its_bytes(trouble, row, header):
+    content = row.path.read_bytes()
+    if trouble == "read-only":
+        row.path.chmod(0o444)
+    elif trouble == "damaged":
+        content = b"ID3\x04\x00\x00\x00\x00\x00\x14" + b"\x01TIT\xff\xff\xff\xff\xff\xff" + b"\x55" * 10 + content
+        row.path.write_bytes(content)
+    else:
+        row.path.unlink()
+    stored = store_row(row, policy_of(header))
+    assert (stored.status, stored.written) == (Status.FAILED, Written.FAILED)
+    assert stored.reason is FailureCode.WRITE_FAILED
+    assert str(row.path) in stored.message
+    assert stored.tags == TAGS
+    if trouble != "gone":
+        assert row.path.read_bytes() == content
+        assert os.listdir(row.path.parent) == ["a.mp3"]
+
+
+@pytest.mark.parametrize("status", [Status.SKIPPED, Status.FAILED])
+def test_a_track_without_tags_is_left_alone(status, row, header, mp3):
+    untagged = dataclasses.replace(row, status=status, tags=())
+    assert store_row(untagged, policy_of(header)) is untagged
+    assert row.path.read_bytes() == mp3

@@ -1,0 +1,500 @@
+"""The corridor: many tracks at once, in order, the same scores whichever way they go, and nothing left behind."""
+
+import dataclasses
+import gc
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import tagcli
+from tagcli.audio.clips import ClipChoice
+from tagcli.audio.reading import TrackClips
+from tagcli.checkpoint import load_tensors, read_header
+from tagcli.errors import CheckpointError, DeviceError, FailureCode, SkipCode, WarningCode, WeightsError
+from tagcli.features.log_mel import LogMel
+from tagcli.models.convnet import ConvNet
+from tagcli.rows import Row, Status
+from tagcli.tagger import Tagger, TaggerModule, TagOptions, load_tagger, pipeline
+from tagcli.tagger.device import choose_device, describe_device
+from tagcli.tagger.pipeline import TRACKS_AHEAD, tag_tracks
+from tagcli.tags import Failure, TrackScores
+
+SCORES = 1e-5
+"""Across batch sizes, workers and paths: float32 sums in another order."""
+CUDA_SCORES = 1e-4
+"""Across devices: another Fourier transform and other convolutions, in float32 throughout."""
+SCORE_SPREAD = 1e-3
+"""A tagger that says the same of every track would pass any comparison."""
+PATIENCE_SECONDS = 20.0
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def module(tiny_checkpoint):
+    return TaggerModule.from_checkpoint(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def collection(music, encode, tmp_path_factory):
+    """Nine tracks that differ in length, format and fate; `0_long` takes longest and comes first."""
+    folder = tmp_path_factory.mktemp("collection")
+    encode(folder / "0_long.mp3", music(21, 44_100, seed=1), 44_100)
+    encode(folder / "1_padded.wav", music(1.4, 8000, n_channels=1, seed=2), 8000)
+    encode(folder / "2_exact.wav", music(6, 8000, n_channels=1, seed=3), 8000)
+    encode(folder / "3_flac.flac", music(7.5, 22_050, seed=4), 22_050)
+    encode(folder / "4_silent.wav", np.zeros((1, 30_000), dtype=np.float32), 8000)
+    (folder / "5_text.mp3").write_text("not audio\n" * 400)
+    encode(folder / "6_short.wav", music(0.7, 8000, n_channels=1, seed=5), 8000)
+    encode(folder / "7_m4a.m4a", music(5, 44_100, seed=6), 44_100)
+    (folder / "8_empty.flac").touch()
+    return sorted(folder.iterdir())
+
+
+def choose(way):
+    """The CPU's way, or the GPU's way on a CPU."""
+    if way == "whole":
+        return lambda module, paths, options: tag_tracks(module, paths, device=CPU, options=options)
+    return lambda module, paths, options: pipeline._tag_batched(
+        module, paths, device=CPU, n_workers=options.n_workers or 2, options=options
+    )
+
+
+WAYS = pytest.mark.parametrize("run", [choose("whole"), choose("batched")], ids=["whole", "batched"])
+
+
+def assert_same_results(found, expected, tolerance=SCORES):
+    assert [type(result) for result in found] == [type(result) for result in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        if isinstance(theirs, Failure):
+            assert ours == theirs
+            continue
+        np.testing.assert_allclose(ours.scores, theirs.scores, rtol=0, atol=tolerance)
+        told = ("path", "n_clips", "duration_seconds", "warnings")
+        assert [getattr(ours, name) for name in told] == [getattr(theirs, name) for name in told]
+
+
+def score_by_hand(path, module, choice=None):
+    """Scores of each clip [shape=(n_clips, n_tags)], one clip at a time through the trained form."""
+    header = module.header
+    clips = TrackClips(path, sample_rate=header.front_end.sample_rate, rule=header.clip, choice=choice or ClipChoice())
+    return torch.cat([module(torch.from_numpy(clip.waveform)[None]) for clip in clips]).numpy()
+
+
+@pytest.fixture(scope="module")
+def expected(module, collection):
+    """What the simplest run gives: one worker, one clip at a time."""
+    results = list(tag_tracks(module, collection, device=CPU, options=TagOptions(n_workers=1, batch_size=1)))
+    scores = np.stack([result.scores for result in results if isinstance(result, TrackScores)])
+    assert scores.std(axis=0).max() > SCORE_SPREAD
+    return results
+
+
+def test_every_track_has_its_result_in_its_place(expected, collection):
+    assert [result.path for result in expected] == collection
+    codes = [result.code if isinstance(result, Failure) else None for result in expected]
+    assert codes == [
+        None,
+        None,
+        None,
+        None,
+        SkipCode.SILENT,
+        FailureCode.NOT_AUDIO,
+        FailureCode.TOO_SHORT,
+        None,
+        FailureCode.EMPTY,
+    ]
+    for result in expected:
+        if isinstance(result, Failure):
+            assert str(result.path) in result.message
+            assert "\n" not in result.message
+
+
+def test_clips_durations_and_warnings_are_told(expected):
+    long, padded, exact, flac, silent, *_ = expected
+    assert [track.n_clips for track in (long, padded, exact, flac)] == [11, 1, 3, 4]
+    durations = [track.duration_seconds for track in (long, padded, exact, flac, silent)]
+    assert durations == pytest.approx([21, 1.4, 6, 7.5, 3.75], abs=0.06)
+    assert [track.warnings for track in (long, padded, exact)] == [(), (WarningCode.PADDED,), ()]
+
+
+def test_a_tracks_scores_are_the_mean_over_its_clips_of_the_sigmoid(expected, collection, module):
+    for path, result in zip(collection, expected, strict=True):
+        if isinstance(result, TrackScores):
+            by_clip = score_by_hand(path, module)
+            assert len(by_clip) == result.n_clips
+            np.testing.assert_allclose(result.scores, by_clip.mean(axis=0), rtol=0, atol=SCORES)
+            assert result.scores.dtype == np.float32
+
+
+def test_the_module_is_the_trained_network(module, tiny_checkpoint, music):
+    header = read_header(tiny_checkpoint)
+    trained = torch.nn.ModuleDict({"front_end": LogMel(header.front_end), "model": ConvNet(header.architecture)})
+    trained.load_state_dict(load_tensors(tiny_checkpoint))
+    trained.eval()
+    waveform = torch.from_numpy(music(2, 8000, n_channels=2))
+    with torch.no_grad():
+        output = trained["model"].embed(trained["front_end"](waveform))
+    found = module.score(waveform, with_embeddings=True)
+    torch.testing.assert_close(found.scores, torch.sigmoid(output.logits), rtol=0, atol=SCORES)
+    assert module.score(waveform, with_embeddings=False).embeddings == []
+    for ours, theirs in zip(found.embeddings, output.embeddings, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@WAYS
+@pytest.mark.parametrize(("n_workers", "batch_size"), [(1, 3), (2, 1), (2, 16), (4, 3), (3, None)])
+def test_workers_and_batches_change_nothing(run, n_workers, batch_size, module, collection, expected):
+    options = TagOptions(n_workers=n_workers, batch_size=batch_size)
+    assert_same_results(list(run(module, collection, options)), expected)
+
+
+@WAYS
+def test_order_and_companions_change_nothing(run, module, collection, expected):
+    order = np.random.default_rng(0).permutation(len(collection)).tolist()
+    options = TagOptions(n_workers=2, batch_size=4)
+    shuffled = list(run(module, [collection[index] for index in order], options))
+    assert_same_results(shuffled, [expected[index] for index in order])
+    for index in (1, 4):
+        assert_same_results(list(run(module, [collection[index]], options)), [expected[index]])
+    twice = list(run(module, [collection[2]] * 3, options))
+    assert_same_results(twice, [expected[2]] * 3)
+
+
+@WAYS
+def test_no_tracks_give_no_results(run, module):
+    assert list(run(module, [], TagOptions(n_workers=2))) == []
+
+
+@WAYS
+@pytest.mark.parametrize("clips", ["middle", "3"])
+def test_chosen_clips_only_are_heard(run, clips, module, collection):
+    paths = [collection[index] for index in (0, 1, 2, 3)]
+    choice = ClipChoice.parse(clips)
+    options = TagOptions(n_workers=2, clips=choice, with_taggram=True)
+    for path, result in zip(paths, run(module, paths, options), strict=True):
+        by_clip = score_by_hand(path, module, choice)
+        np.testing.assert_allclose(result.taggram, by_clip, rtol=0, atol=SCORES)
+        assert result.n_clips == len(by_clip)
+
+
+@WAYS
+def test_the_taggram_holds_each_clip_and_when_it_begins(run, module, collection):
+    options = TagOptions(n_workers=2, batch_size=3, with_taggram=True)
+    long, flac = run(module, [collection[0], collection[3]], options)
+    assert long.taggram.shape == (11, 6)
+    assert long.clip_starts_seconds.shape == (11,)
+    assert long.clip_starts_seconds[:10].tolist() == [2.0 * index for index in range(10)]
+    assert flac.clip_starts_seconds.tolist() == pytest.approx([0, 2, 4, 5.5], abs=1e-3)
+    for result, path in ((long, collection[0]), (flac, collection[3])):
+        np.testing.assert_allclose(result.taggram, score_by_hand(path, module), rtol=0, atol=SCORES)
+        np.testing.assert_allclose(result.taggram.mean(axis=0), result.scores, rtol=0, atol=SCORES)
+
+
+@WAYS
+def test_embeddings_are_the_means_over_the_clips(run, module, collection):
+    options = TagOptions(n_workers=2, batch_size=3, with_embeddings=True)
+    for path, result in zip(collection[2:4], run(module, collection[2:4], options), strict=True):
+        assert [embedding.shape for embedding in result.embeddings] == [(4,)] * 5
+        clips = TrackClips(path, sample_rate=8000, rule=module.header.clip, choice=ClipChoice())
+        of_clips = [module.score(torch.from_numpy(clip.waveform)[None], with_embeddings=True) for clip in clips]
+        for block, embedding in enumerate(result.embeddings):
+            by_hand = torch.cat([of_clip.embeddings[block] for of_clip in of_clips]).mean(dim=0)
+            np.testing.assert_allclose(embedding, by_hand, rtol=0, atol=SCORES)
+
+
+@WAYS
+def test_what_was_not_asked_for_is_not_kept(run, module, collection):
+    (result,) = run(module, collection[2:3], TagOptions(n_workers=1))
+    assert (result.taggram, result.clip_starts_seconds, result.embeddings) == (None, None, ())
+
+
+def test_almost_silent_is_not_silent(module, tmp_path, music):
+    paths = []
+    for name, peak in (("below", 0.9e-4), ("above", 1.5e-4)):
+        waveform = music(2, 8000, n_channels=1)[0]
+        paths.append(tmp_path / f"{name}.wav")
+        soundfile.write(paths[-1], waveform / np.abs(waveform).max() * peak, 8000, subtype="FLOAT")
+    below, above = tag_tracks(module, paths, device=CPU, options=TagOptions(n_workers=1))
+    assert below.code is SkipCode.SILENT
+    assert below.duration_seconds == 2
+    assert isinstance(above, TrackScores)
+
+
+def test_silence_before_and_after_the_music_is_not_a_silent_track(module, tmp_path, music):
+    waveform = np.zeros(80_000, dtype=np.float32)
+    waveform[40_000:42_000] = -np.abs(music(0.25, 8000, n_channels=1)[0])
+    soundfile.write(tmp_path / "gap.wav", waveform, 8000)
+    (result,) = tag_tracks(module, [tmp_path / "gap.wav"], device=CPU, options=TagOptions(n_workers=1))
+    assert isinstance(result, TrackScores)
+    assert np.isfinite(result.scores).all()
+
+
+# Threads: bounded, and none left behind
+
+
+def tagcli_threads():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("tagcli-")]
+
+
+def assert_no_threads_are_left():
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while tagcli_threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert tagcli_threads() == []
+
+
+@WAYS
+def test_whoever_stops_early_leaves_no_threads(run, module, collection):
+    results = run(module, collection * 20, TagOptions(n_workers=3, batch_size=2))
+    next(results)
+    assert tagcli_threads()
+    started = time.monotonic()
+    results.close()
+    assert tagcli_threads() == []
+    assert time.monotonic() - started < PATIENCE_SECONDS
+
+
+@WAYS
+def test_whoever_forgets_the_generator_leaves_no_threads(run, module, collection):
+    results = run(module, collection * 20, TagOptions(n_workers=3, batch_size=2))
+    next(results)
+    del results
+    gc.collect()
+    assert_no_threads_are_left()
+
+
+@WAYS
+def test_a_finished_run_leaves_no_threads_and_torchs_threads_as_they_were(run, module, collection):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        list(run(module, collection[:3], TagOptions(n_workers=2)))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert tagcli_threads() == []
+
+
+@WAYS
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_tracks_are_started_no_further_ahead_than_memory_allows(run, n_workers, module, collection):
+    n_started = 0
+
+    def paths():
+        nonlocal n_started
+        for _ in range(30):
+            n_started += 1
+            yield collection[1]
+
+    for n_given, _ in enumerate(run(module, paths(), TagOptions(n_workers=n_workers, batch_size=1)), start=1):
+        time.sleep(0.02)  # long enough for the workers to run away
+        assert n_started <= n_given + TRACKS_AHEAD * n_workers
+    assert n_started == 30
+
+
+@WAYS
+def test_results_come_before_all_paths_are_known(run, module, collection):
+    def paths():
+        yield from [collection[1]] * 8
+        while not has_result.is_set():
+            yield collection[1]
+
+    has_result = threading.Event()
+    results = run(module, paths(), TagOptions(n_workers=1, batch_size=1))
+    assert next(results).path == collection[1]
+    has_result.set()
+    assert all(isinstance(result, TrackScores) for result in results)
+
+
+class Broken(TaggerModule):
+    """A tagger whose device fails at the third batch."""
+
+    n_batches = 0
+
+    def score(self, waveform, *, with_embeddings):
+        self.n_batches += 1
+        if self.n_batches == 3:
+            msg = "the device is gone"
+            raise RuntimeError(msg)
+        return super().score(waveform, with_embeddings=with_embeddings)
+
+
+@WAYS
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_an_unexpected_error_comes_out_and_nothing_hangs(run, n_workers, tiny_checkpoint, collection):
+    broken = Broken.from_checkpoint(tiny_checkpoint)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        list(run(broken, collection * 5, TagOptions(n_workers=n_workers, batch_size=1)))
+    assert_no_threads_are_left()
+
+
+@WAYS
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_an_unexpected_error_while_decoding_comes_out(run, n_workers, module, collection, monkeypatch):
+    read_clips = pipeline._read_clips
+
+    def fail_at(module, path, options):
+        if path == collection[3]:
+            msg = "out of memory"
+            raise MemoryError(msg)
+        return read_clips(module, path, options)
+
+    monkeypatch.setattr(pipeline, "_read_clips", fail_at)
+    with pytest.raises(MemoryError, match="out of memory"):
+        list(run(module, collection * 5, TagOptions(n_workers=n_workers, batch_size=1)))
+    assert_no_threads_are_left()
+
+
+@WAYS
+def test_an_error_of_the_paths_comes_out(run, module, collection):
+    def paths():
+        yield collection[1]
+        msg = "the drive is gone"
+        raise OSError(msg)
+
+    with pytest.raises(OSError, match="the drive is gone"):
+        list(run(module, paths(), TagOptions(n_workers=2)))
+    assert_no_threads_are_left()
+
+
+@WAYS
+def test_a_file_that_vanishes_is_a_failure_in_its_place(run, module, collection):
+    paths = [collection[1], Path("gone.mp3"), collection[1].parent, collection[2]]
+    results = list(run(module, paths, TagOptions(n_workers=2)))
+    assert [result.path for result in results] == paths
+    assert [getattr(result, "code", None) for result in results] == [
+        None,
+        FailureCode.MISSING,
+        FailureCode.UNREADABLE,
+        None,
+    ]
+
+
+# Devices
+
+
+def test_the_cpu_is_there_and_named():
+    assert choose_device("cpu") == CPU
+    assert describe_device(CPU) == "cpu"
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "cuda:999", "cuda:-1", "meta", "xla", "cpu:0:1"])
+def test_a_device_that_is_not_there_is_never_replaced(name):
+    with pytest.raises(DeviceError) as caught:
+        choose_device(name)
+    assert "use " in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_cuda_without_cuda_is_an_error_that_says_what_to_do(name):
+    with pytest.raises(DeviceError, match="There is no CUDA device here.*--device cpu"):
+        choose_device(name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_cuda_and_the_cpu_agree(tiny_checkpoint, collection):
+    options = TagOptions(n_workers=4, with_embeddings=True, with_taggram=True)
+    on_cpu = list(load_tagger(tiny_checkpoint, device="cpu").score(collection, options))
+    tagger = load_tagger(tiny_checkpoint, device="cuda")
+    assert describe_device(tagger.device).startswith("cuda:0 (")
+    for batch_size in (1, 3, 64):
+        chosen = dataclasses.replace(options, batch_size=batch_size)
+        on_cuda = list(tagger.score(collection, chosen))
+        assert_same_results(on_cuda, on_cpu, CUDA_SCORES)
+        for ours, theirs in zip(on_cuda, on_cpu, strict=True):
+            if isinstance(theirs, TrackScores):
+                np.testing.assert_allclose(ours.taggram, theirs.taggram, rtol=0, atol=CUDA_SCORES)
+                for block, expected_block in zip(ours.embeddings, theirs.embeddings, strict=True):
+                    np.testing.assert_allclose(block, expected_block, rtol=1e-3, atol=1e-3)
+
+
+# The library's front door
+
+
+@pytest.fixture
+def tagger(tiny_checkpoint):
+    return load_tagger(tiny_checkpoint, device="cpu")
+
+
+def test_load_tagger_takes_a_path_a_text_and_a_run(tiny_checkpoint, tmp_path):
+    (tmp_path / "best.safetensors").write_bytes(tiny_checkpoint.read_bytes())
+    taggers = [load_tagger(place, device="cpu") for place in (tiny_checkpoint, str(tiny_checkpoint), tmp_path)]
+    for tagger in taggers:
+        assert isinstance(tagger, Tagger)
+        assert tagger.header.name == "tiny"
+        assert tagger.device == CPU
+        assert len(tagger.sha256) == 64
+    assert len({tagger.sha256 for tagger in taggers}) == 1
+
+
+def test_load_tagger_says_what_is_wrong(tmp_path, tiny_checkpoint):
+    with pytest.raises(WeightsError, match=r"nowhere\.safetensors"):
+        load_tagger(tmp_path / "nowhere.safetensors")
+    with pytest.raises(WeightsError, match="tagcli weights pull won2020-msd-fcn"):
+        load_tagger("won2020-msd-fcn")
+    (tmp_path / "cut.safetensors").write_bytes(tiny_checkpoint.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors"):
+        load_tagger(tmp_path / "cut.safetensors")
+
+
+def test_tensors_that_do_not_fit_are_refused(tmp_path, tiny_checkpoint):
+    from tagcli.checkpoint import save_checkpoint
+
+    tensors = load_tensors(tiny_checkpoint)
+    del tensors["model.dense.bias"]
+    save_checkpoint(tmp_path / "odd.safetensors", read_header(tiny_checkpoint), tensors)
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors do not fit its configuration"):
+        TaggerModule.from_checkpoint(tmp_path / "odd.safetensors")
+
+
+def test_a_collection_is_tagged_from_python(tiny_checkpoint, collection):
+    from tagcli import load_tagger
+
+    rows = list(load_tagger(tiny_checkpoint, device="cpu").tag([collection[0].parent]))
+    assert all(isinstance(row, Row) for row in rows)
+    assert [row.path for row in rows] == collection
+    assert [row.status for row in rows].count(Status.OK) == 5
+    best = rows[0].tags
+    assert len(best) == 5
+    assert [tag.score for tag in best] == sorted((tag.score for tag in best), reverse=True)
+    assert {row.written for row in rows} == {None}
+
+
+def test_the_choices_of_python_are_those_of_the_program(tagger, collection):
+    folder = str(collection[0].parent)
+    rows = list(tagger.tag([folder], top_n=2, clips="middle", exclude=["*.mp3", "8_*"]))
+    assert [row.path.name for row in rows] == [
+        path.name for path in collection if path.suffix != ".mp3" and path.name[0] != "8"
+    ]
+    assert {(row.n_clips, len(row.tags)) for row in rows if row.status is Status.OK} == {(1, 2)}
+    high = max(tag.score for tag in rows[0].tags)
+    assert all(not row.tags for row in tagger.tag([folder], threshold=1.0))
+    (row,) = tagger.tag([collection[1]], threshold=high, options=TagOptions(n_workers=1))
+    assert [tag.score for tag in row.tags] == pytest.approx([high])
+    with pytest.raises(ValueError, match="none of all, middle"):
+        list(tagger.tag([folder], clips="some"))
+
+
+def test_whoever_breaks_out_of_the_loop_leaves_no_threads(tagger, collection):
+    for row in tagger.tag(collection * 5):
+        assert row.path == collection[0]
+        break
+    gc.collect()
+    assert_no_threads_are_left()
+
+
+def test_the_library_imports_torch_only_when_it_is_used():
+    assert tagcli.load_tagger is load_tagger
+    assert tagcli.Tagger is Tagger
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tagcli.nothing
