@@ -14,6 +14,7 @@ compact 5-layer ConvNet (or the FCN) with random weights: what it costs does not
 """
 
 import argparse
+import itertools
 import os
 import resource
 import statistics
@@ -200,7 +201,7 @@ def measure_stages(folder: Path, checkpoint: Path) -> dict[str, float]:
                 module.model(log_mel)
             marks.append(time.perf_counter())
             decode, decode_and_resample, front_end, model = (
-                1000 * (end - start) for start, end in zip(marks[:-1], marks[1:], strict=True)
+                1000 * (end - start) for start, end in itertools.pairwise(marks)
             )
             rows.append([decode, max(0.0, decode_and_resample - decode), front_end, model])
     names = ("decode and downmix", "resample and cut", "front end", "model")
@@ -268,9 +269,8 @@ def main() -> None:
         ratios = [getattr(a, kind) / getattr(b, kind) for a, b in zip(costs[above], costs[below], strict=True)]
         print(f"{title:22s} {describe(ratios)}")
     total = sum(stages.values())
-    print(
-        "stages of one track, one thread: " + ", ".join(f"{k} {v:.0f} ms ({v / total:.0%})" for k, v in stages.items())
-    )
+    shares = ", ".join(f"{name} {cost:.0f} ms ({cost / total:.0%})" for name, cost in stages.items())
+    print(f"stages of one track, one thread: {shares}")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
 
 def encode_audio(path, planes, sample_rate):
-    """Encode planes [shape=(n_channels, n_samples)]; the name ends with a kind of `_ENCODERS`, or one of soundfile's."""
+    """Encode planes [shape=(n_channels, n_samples)]; the name ends with a kind of `_ENCODERS` or of soundfile."""
     path = Path(path)
     suffix = path.suffix.removeprefix(".")
     if suffix in ("wav", "aiff", "aif", "ogg", "oga"):

@@ -1,7 +1,6 @@
 """What is stored of a track's tags, and what becomes of a file that cannot be written."""
 
 import dataclasses
-import os
 
 import pytest
 
@@ -110,7 +109,7 @@ def test_a_plan_touches_nothing(row, header, mp3):
     assert store_row(row, policy).written is Written.PLANNED
     assert row.path.read_bytes() == mp3
     assert row.path.stat().st_mtime_ns == before.st_mtime_ns
-    assert os.listdir(row.path.parent) == ["a.mp3"]
+    assert list(row.path.parent.iterdir()) == [row.path]
     store_row(row, policy_of(header))
     assert store_row(row, policy).written is Written.UNCHANGED
 
@@ -157,7 +156,7 @@ def test_a_file_that_cannot_be_written_fails_and_keeps_its_bytes(trouble, row, h
     assert stored.tags == TAGS
     if trouble != "gone":
         assert row.path.read_bytes() == content
-        assert os.listdir(row.path.parent) == ["a.mp3"]
+        assert list(row.path.parent.iterdir()) == [row.path]
 
 
 @pytest.mark.parametrize("status", [Status.SKIPPED, Status.FAILED])

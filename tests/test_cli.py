@@ -361,7 +361,7 @@ def test_top_threshold_and_exclude(predict, sound):
     assert [row["tags"] for row in rows("-n", "100", "--threshold", middle - 1e-6)] == above
     rest = rows("--exclude", "*.mp3", "--exclude", "f*")
     assert [row["path"] for row in rest] == [str(sound / name) for name in ("b.wav", "c, [x]\n.wav", "d.flac")]
-    assert rest == everything[1:4]
+    assert [row["tags"] for row in rest] == [row["tags"][:5] for row in everything[1:4]]
 
 
 def test_workers_and_batches_change_nothing(predict, sound):

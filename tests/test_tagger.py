@@ -396,7 +396,7 @@ def test_a_device_that_is_not_there_is_never_replaced(name):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
 def test_cuda_without_cuda_is_an_error_that_says_what_to_do(name):
-    with pytest.raises(DeviceError, match="There is no CUDA device here.*--device cpu"):
+    with pytest.raises(DeviceError, match=r"There is no CUDA device here.*--device cpu"):
         choose_device(name)
 
 

@@ -5,9 +5,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-EXTENSIONS = frozenset(
-    [".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".wma", ".wav", ".aiff", ".aif", ".wv", ".ape", ".mka"]
-)
+_NAMES = "mp3 flac ogg oga opus m4a mp4 aac wma wav aiff aif wv ape mka"
+EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
 
 
 def find_tracks(roots: Iterable[str | Path], *, exclude: Sequence[str] = ()) -> Iterator[Path]:
@@ -32,7 +31,8 @@ def find_tracks(roots: Iterable[str | Path], *, exclude: Sequence[str] = ()) -> 
     seen_tracks: set[str] = set()
     seen_folders: set[tuple[int, int]] = set()
     for root in map(Path, roots):
-        found = _walk(root, root, exclude, seen_folders) if root.is_dir() else iter([root])
+        is_folder = os.path.isdir(root)  # noqa: PTH112  # Path.is_dir raises where the way there is barred
+        found = _walk(root, exclude, seen_folders) if is_folder else iter([root])
         for path in found:
             identity = os.path.abspath(path)  # noqa: PTH100  # Path.absolute keeps "..", resolve() follows links
             if identity not in seen_tracks:
@@ -40,35 +40,37 @@ def find_tracks(roots: Iterable[str | Path], *, exclude: Sequence[str] = ()) -> 
                 yield path
 
 
-def _walk(folder: Path, root: Path, exclude: Sequence[str], seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Yield the tracks below `folder`; `seen` holds the (device, inode) of the folders walked so far."""
-    try:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            listing = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-    except OSError:
-        yield folder
-        return
-    sub_folders: list[Path] = []
-    for entry in listing:
-        path = folder / entry.name
-        if entry.name.startswith(".") or _is_excluded(path, root, exclude):
+def _walk(root: Path, exclude: Sequence[str], seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Yield the tracks below `root`; `seen` holds the (device, inode) of the folders walked so far."""
+    to_walk = [root]
+    while to_walk:
+        folder = to_walk.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                listing = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError:
+            yield folder
             continue
-        if entry.is_dir():
-            sub_folders.append(path)
-        elif path.suffix.lower() in EXTENSIONS:
-            yield path
-    for sub_folder in sub_folders:
-        yield from _walk(sub_folder, root, exclude, seen)
+        sub_folders: list[Path] = []
+        for entry in listing:
+            path = folder / entry.name
+            if entry.name.startswith(".") or _is_excluded(path, root, exclude):
+                continue
+            if os.path.isdir(entry):  # noqa: PTH112  # entry.is_dir() raises for a link to itself
+                sub_folders.append(path)
+            elif path.suffix.lower() in EXTENSIONS:
+                yield path
+        to_walk += reversed(sub_folders)
 
 
 def _is_excluded(path: Path, root: Path, exclude: Sequence[str]) -> bool:
     """Tell whether a shell pattern matches the name or the path below the root."""
     below_root = path.relative_to(root).as_posix()
     return any(
-        fnmatch.fnmatchcase(path.name, pattern) or fnmatch.fnmatchcase(below_root, pattern.rstrip("/"))
-        for pattern in exclude
+        fnmatch.fnmatchcase(path.name, pattern) or fnmatch.fnmatchcase(below_root, pattern)
+        for pattern in (pattern.rstrip("/") for pattern in exclude)
     )

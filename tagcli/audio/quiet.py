@@ -17,7 +17,7 @@ def quiet_decoders() -> Iterator[None]:
     sys.stderr.flush()
     aside = os.dup(2)
     original = sys.stderr
-    with open(aside, "w", buffering=1, encoding=original.encoding, errors="backslashreplace") as stream:
+    with os.fdopen(aside, "w", buffering=1, encoding=original.encoding, errors="backslashreplace") as stream:
         try:
             goes_to_descriptor = original.fileno() == 2
         except (OSError, ValueError, AttributeError):

@@ -221,9 +221,9 @@ class AvSource:
                     filled = 0
         if filled:
             yield buffer[:filled]
-        if promised is not None and self.n_decoded + _SHORTFALL_SECONDS * self.sample_rate < promised:
-            if WarningCode.DAMAGED not in self.warnings:
-                self.warnings.add(WarningCode.TRUNCATED)
+        is_short = promised is not None and self.n_decoded + _SHORTFALL_SECONDS * self.sample_rate < promised
+        if is_short and WarningCode.DAMAGED not in self.warnings:
+            self.warnings.add(WarningCode.TRUNCATED)
 
     def _promised_samples(self) -> int | None:
         """Read the length from the header, for the formats that state a true one."""

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ class TagOptions:
         Whether to keep scores over time, and to compute embeddings.
     """
 
-    clips: ClipChoice = ClipChoice()
+    clips: ClipChoice = field(default_factory=ClipChoice)
     n_workers: int | None = None
     batch_size: int | None = None
     with_taggram: bool = False
