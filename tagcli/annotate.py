@@ -114,11 +114,8 @@ def store_row(row: Row, policy: StorePolicy) -> Row:
         return row
     try:
         plan = plan_write(row.path, make_fields(row.tags, policy), genre=policy.genre)
-        if plan.is_empty:
-            return replace(row, written=Written.UNCHANGED)
-        if policy.is_dry_run:
-            return replace(row, written=Written.PLANNED)
-        apply_plan(plan)
+        if not policy.is_dry_run:
+            apply_plan(plan)
     except UnsupportedContainerError as error:
         return replace(row, written=Written.UNSUPPORTED, message=error.message)
     except MetadataError as error:
@@ -129,4 +126,6 @@ def store_row(row: Row, policy: StorePolicy) -> Row:
             written=Written.FAILED,
             message=error.message,
         )
-    return replace(row, written=Written.WRITTEN)
+    if plan.is_empty:
+        return replace(row, written=Written.UNCHANGED)
+    return replace(row, written=Written.PLANNED if policy.is_dry_run else Written.WRITTEN)

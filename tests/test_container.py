@@ -47,6 +47,8 @@ def test_container_by_its_bytes(path, codec, muxer, container, tagged):
         (bytes(70000) + FAKE_MP3_FRAME * 2, Container.UNKNOWN),
         ("UTF-16 text \u00ff\u00fb".encode("utf-16"), Container.UNKNOWN),
         (b"RIFF\0\0\0\0AVI LIST", Container.UNKNOWN),
+        (b"JUNK\0\0\0\0WAVEfmt ", Container.UNKNOWN),
+        (bytes(2) + FAKE_MP3_FRAME, Container.UNKNOWN),
         (b"\xff\xf1\x50\x80\x00\x1f\xfc", Container.AAC),
     ],
 )

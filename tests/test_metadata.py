@@ -198,6 +198,8 @@ def test_audio_does_not_move_when_the_tag_fits(path, version):
         ("fill", None, ("Rock", "Jazz"), ("Rock", "Jazz")),
         ("fill", "", ("Rock",), ("Rock",)),
         ("fill", " ", ("Rock",), ("Rock",)),
+        ("fill", " ", (), (" ",)),
+        ("append", "(17)", ("(17)",), ("(17)",)),
         ("fill", "Blues", ("Rock",), ("Blues",)),
         ("fill", "(17)", ("Jazz",), ("(17)",)),
         ("fill", None, (), None),
@@ -504,6 +506,13 @@ def test_random_bytes_never_crash(tmp_path, data, head):
         assert path.read_bytes() == head + data + FAKE_MP3_FRAME * 2
     else:
         assert path.read_bytes().endswith(FAKE_MP3_FRAME * 2)
+
+
+def test_damaged_tag_that_hides_all_audio(path):
+    path.write_bytes(id3_tag(4, [id3_frame(4, "APIC", b"\x01" * 300_000)])[:200_000])
+    with pytest.raises(MetadataError, match="damaged") as caught:
+        plan_write(path, make_fields())
+    assert not isinstance(caught.value, UnsupportedContainerError)
 
 
 def test_missing_file(tmp_path):

@@ -1,7 +1,9 @@
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from metadata_files import id3_frame, id3_tag, text_content, walk_id3
+from metadata_files import id3_frame, id3_tag, text_content, unsynchronise, walk_id3
 
 from tagcli.metadata.fields import StoredField
 from tagcli.metadata.frames import decode_text, describe_frame, encode_text, name_genres
@@ -89,11 +91,19 @@ def test_footer_stays_and_admits_no_padding():
 def test_unsynchronised_frames_are_resolved_and_marked_again():
     content = b"\x01\xff\xfeA\0\xff\0\xff\xff\xe0\xff"
     frame = id3_frame(3, "PRIV", content)
-    data = id3_tag(3, [frame], flags=0x80, padding=20)
-    tag = parse_tag(data)
-    assert [stored.raw for stored in tag.frames] == [frame]
-    assert build_tag(tag, tag.frames) == data
-    assert b"\xff\xff" not in data
+    for padding in (0, 20):
+        data = id3_tag(3, [frame], flags=0x80, padding=padding)
+        tag = parse_tag(data)
+        assert [stored.raw for stored in tag.frames] == [frame]
+        assert build_tag(tag, tag.frames) == data
+        assert b"\xff\xff" not in data
+
+
+def test_unsynchronised_tag_never_ends_in_half_a_sync_word():
+    frame = RawFrame(raw=id3_frame(3, "PRIV", b"\x01\xff"))
+    tight = Tag(version=3, flags=0x80, space=len(frame.raw), is_unsynchronised=True)
+    assert walk_id3(build_tag(tight, [frame]))[1] == [frame.raw]
+    assert len(build_tag(tight, [frame])) == 10 + len(frame.raw) + 1 + FRESH_PADDING_BYTES
 
 
 def test_plain_sizes_of_old_itunes_are_understood_and_kept():
@@ -127,6 +137,7 @@ TITLE = id3_frame(3, "TIT2", text_content("A title", 0))
         "size not syncsafe": b"ID3\x03\0\0\0\0\x80\0",
         "unknown flag": b"ID3\x03\0\x01\0\0\0\0",
         "cut": id3_tag(3, [TITLE])[:-1],
+        "cut in the padding": id3_tag(3, [TITLE], padding=10)[:-1],
         "frame over the end": id3_tag(3, [TITLE[:-1]]),
         "frame over the end, v2.4": id3_tag(4, [id3_frame(4, "TIT2", b"\x03A")[:-1]]),
         "junk behind the frames": id3_tag(3, [TITLE, b"\0" * 20 + b"junk"]),
@@ -234,10 +245,14 @@ def test_frames_are_shown_readable(name, content, field, values):
 
 
 def test_compressed_and_encrypted_frames():
-    import zlib
-
     content = text_content("MOOD\0calm", 0)
     packed = len(content).to_bytes(4, "big") + zlib.compress(content)
     tag = parse_tag(id3_tag(3, [id3_frame(3, "TXXX", packed, 0x80), id3_frame(3, "TXXX", content, 0x40)]))
     assert decode_text(tag, tag.frames[0]) == StoredField(field="TXXX:MOOD", values=("calm",))
     assert decode_text(tag, tag.frames[1]) is None
+
+
+def test_frames_of_an_unsynchronised_v24_tag():
+    content = unsynchronise(text_content("MOOD\0ÿ\0", 0))
+    tag = parse_tag(id3_tag(4, [id3_frame(4, "TXXX", content)], flags=0x80))
+    assert decode_text(tag, tag.frames[0]) == StoredField(field="TXXX:MOOD", values=("ÿ",))

@@ -77,15 +77,13 @@ def encode_text(tag: Tag, stored: StoredField) -> RawFrame:
     return resize_frame(encoded, plain=tag.has_plain_sizes)
 
 
-def read_texts(path: Path, tag: Tag) -> tuple[StoredField, ...]:
+def read_texts(path: Path) -> tuple[StoredField, ...]:
     """Read the genre and the user's texts of a file as any other program that uses mutagen does.
 
     Parameters
     ----------
     path
         The file.
-    tag
-        Its tag.
 
     Returns
     -------
@@ -97,11 +95,7 @@ def read_texts(path: Path, tag: Tag) -> tuple[StoredField, ...]:
     mutagen.MutagenError
         When mutagen does not understand the tag.
     """
-    try:
-        tags = id3.ID3(path, known_frames=_TEXT_FRAMES, translate=False, load_v1=False)
-    except id3.ID3EncryptionUnsupportedError:
-        # Of a tag with one encrypted frame, mutagen reads none.
-        return tuple(field for frame in tag.frames if (field := decode_text(tag, frame)))
+    tags = id3.ID3(path, known_frames=_TEXT_FRAMES, translate=False, load_v1=False)
     return tuple(StoredField(field=frame.HashKey, values=tuple(frame.text)) for frame in tags.values())
 
 

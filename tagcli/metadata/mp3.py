@@ -184,7 +184,7 @@ def verify_mp3(path: Path, original: Path, changes: tuple[FieldChange, ...]) -> 
         message = f"A frame of {original} did not survive the write, which was undone; please report this file."
         raise MetadataError(message, path=original)
     try:
-        stored = {field.field: field.values for field in read_texts(path, new)}
+        stored = {field.field: field.values for field in read_texts(path)}
     except MutagenError as error:
         message = f"The tag of {original} could not be read back ({error}), so the write was undone."
         raise MetadataError(message, path=original) from error
