@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import av
 import mutagen
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -164,6 +165,22 @@ def test_no_tags_leave_model_and_settings_only(path):
     write(path)
     write(path, make_fields(tags=(), scores=(), genres=()))
     assert sorted(ID3(path, load_v1=False)) == ["TCON", "TXXX:TAGCLI_MODEL", "TXXX:TAGCLI_SETTINGS"]
+
+
+@pytest.mark.parametrize(("number", "genres"), [(17, ["Rock"]), (255, ["Jazz"])], ids=["rock", "no genre"])
+def test_what_an_id3v1_tag_says_stays_visible_beside_a_new_tag(path, number, genres):
+    audio = path.read_bytes()
+    path.write_bytes(audio + id3v1(b"Caf\xe9 noir", number))
+    plan = write(path, make_fields(genres=("Jazz",)))
+    assert ("TCON" in [change.field for change in plan.changes]) is (number == 255)
+    tags = ID3(path, load_v1=False)
+    assert (tags["TIT2"].text, tags["TCON"].text) == (["Café noir"], genres)
+    with av.open(str(path)) as container:
+        assert container.metadata["title"] == "Café noir"
+    assert path.read_bytes().endswith(audio + id3v1(b"Caf\xe9 noir", number))
+    before = path.read_bytes()
+    assert write(path, make_fields(genres=("Jazz",))).is_empty
+    assert path.read_bytes() == before
 
 
 def test_own_frames_twice_become_one(path):

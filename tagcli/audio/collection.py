@@ -60,11 +60,19 @@ def _walk(root: Path, exclude: Sequence[str], seen: set[tuple[int, int]]) -> Ite
             path = folder / entry.name
             if entry.name.startswith(".") or _is_excluded(path, root, exclude):
                 continue
-            if os.path.isdir(entry):  # noqa: PTH112  # entry.is_dir() raises for a link to itself
+            if _is_folder(entry):
                 sub_folders.append(path)
             elif path.suffix.lower() in EXTENSIONS:
                 yield path
         to_walk += reversed(sub_folders)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Tell a folder from all else; a link that only leads to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_excluded(path: Path, root: Path, exclude: Sequence[str]) -> bool:

@@ -129,8 +129,10 @@ class Track:
             for block in source.blocks_from(n_steps * source_step):
                 keep(resampler.push(block))
                 if filled == n_samples:
-                    return piece
-            keep(resampler.finish())
+                    break
+            else:
+                keep(resampler.finish())
+        self.warnings |= source.warnings
         return piece if filled == n_samples else None
 
     def _open(self) -> AvSource | SoundfileSource:

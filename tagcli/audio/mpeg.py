@@ -1,4 +1,4 @@
-"""What an MPEG audio stream says of its own length: frame headers, and the Xing, Info and VBRI headers."""
+"""What an MPEG audio stream says of its own length: frame headers, and the Xing and Info headers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,12 @@ class MpegFrame:
 class MpegLength:
     """What a stream promises.
 
+    A VBRI header promises as much, but libsndfile does not know it, and guesses the length from the first bit rate.
+
     Parameters
     ----------
     has_length
-        Whether a Xing, Info or VBRI header gives the number of frames.
+        Whether a Xing or Info header gives the number of frames.
     is_cut
         Whether the file ends before the number of bytes that the header gives.
     """
@@ -106,7 +108,7 @@ def _is_frame_start(head: bytes, position: int, frame: MpegFrame) -> bool:
 
 
 def _parse_length_header(frame_bytes: bytes, frame: MpegFrame, n_bytes_here: int) -> MpegLength:
-    """Read the Xing, Info or VBRI header of a first frame; `n_bytes_here` is what the file holds from it on."""
+    """Read the Xing or Info header of a first frame; `n_bytes_here` is what the file holds from it on."""
     xing = frame_bytes[frame.length_header_offset : frame.length_header_offset + 16]
     if xing[:4] in (b"Xing", b"Info"):
         flags = int.from_bytes(xing[4:8], "big")
@@ -114,7 +116,4 @@ def _parse_length_header(frame_bytes: bytes, frame: MpegFrame, n_bytes_here: int
         start = 12 if has_frames else 8
         n_bytes = int.from_bytes(xing[start : start + 4], "big") if has_bytes else 0
         return MpegLength(has_length=has_frames, is_cut=n_bytes > n_bytes_here)
-    vbri = frame_bytes[36:54]
-    if vbri[:4] == b"VBRI":
-        return MpegLength(has_length=True, is_cut=int.from_bytes(vbri[10:14], "big") > n_bytes_here)
     return MpegLength(has_length=False, is_cut=False)

@@ -22,6 +22,7 @@ from tagcli.errors import AudioError, FailureCode, WarningCode
 Waveform = npt.NDArray[np.float32]
 
 BLOCK_SAMPLES = 65_536  # reused from block to block, so that a track of any length takes the same memory
+_SANE_RATES_HZ = range(1000, 3_072_001)  # a damaged header may say 1 Hz, and a minute would become hours
 _GAP_SECONDS = 0.05  # a jump of the time stamps beyond their own rounding: something is missing
 _SHORTFALL_SECONDS = 0.1  # fewer samples than promised by more than this: the file was cut off
 _PROMISING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "flac", "mp3", "aiff", "ape", "wv")  # state a true duration
@@ -70,7 +71,9 @@ class SoundfileSource:
     Raises
     ------
     soundfile.LibsndfileError
-        When libsndfile does not read it; `open_source` turns to PyAV then.
+        When libsndfile does not read it; PyAV may.
+    AudioError
+        When it has no sensible sample rate.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,6 +83,9 @@ class SoundfileSource:
         self.sample_rate: int = self._file.samplerate
         self.n_samples: int = self._file.frames
         self._may_hold_nan = self._file.subtype in ("FLOAT", "DOUBLE")
+        if self.sample_rate not in _SANE_RATES_HZ:
+            self._file.close()
+            raise _no_rate(path, self._file.format)
 
     def __enter__(self) -> Self:
         return self
@@ -122,8 +128,9 @@ class SoundfileSource:
             First sample, at the file's rate.
         """
         n_channels = self._file.channels
-        planes = np.empty((BLOCK_SAMPLES, n_channels), dtype=np.float32)
-        mono = np.empty(BLOCK_SAMPLES, dtype=np.float32)
+        n_at_a_time = max(1, min(BLOCK_SAMPLES, 2 * BLOCK_SAMPLES // n_channels))
+        planes = np.empty((n_at_a_time, n_channels), dtype=np.float32)
+        mono = np.empty(n_at_a_time, dtype=np.float32)
         try:
             self._file.seek(start)
             while len(block := self._file.read(out=planes)):
@@ -133,7 +140,7 @@ class SoundfileSource:
                 if self._may_hold_nan and _remove_nan(waveform):
                     self.warnings.add(WarningCode.DAMAGED)
                 yield waveform
-                if n_samples < BLOCK_SAMPLES:
+                if n_samples < n_at_a_time:
                     return
         except soundfile.LibsndfileError:
             return
@@ -150,7 +157,7 @@ class AvSource:
     Raises
     ------
     AudioError
-        When it holds no audio stream, a stream without a rate, or nothing that can be decoded.
+        When it holds no audio stream, one without a sensible rate, or nothing that can be decoded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -171,11 +178,9 @@ class AvSource:
         self._stream = streams[0]
         self._n_channels = self._stream.codec_context.layout.nb_channels
         self.sample_rate: int = self._stream.rate or 0
-        if self.sample_rate == 0:
-            name = self._container.format.name
+        if self.sample_rate not in _SANE_RATES_HZ:
             self._container.close()
-            msg = f"{path} looks like {name} but has no sample rate; it holds no music."
-            raise AudioError(msg, path=path, code=FailureCode.ZERO_RATE)
+            raise _no_rate(path, self._container.format.name)
 
     def __enter__(self) -> Self:
         return self
@@ -328,6 +333,12 @@ def _remove_nan(waveform: Waveform) -> bool:
 def _is_gap(time: float | None, expected: float | None) -> bool:
     """Tell whether a frame begins later than the one before it ended."""
     return time is not None and expected is not None and time - expected > _GAP_SECONDS
+
+
+def _no_rate(path: Path, kind: str) -> AudioError:
+    """Make the error for a file whose header gives no rate that music could have."""
+    msg = f"{path} looks like {kind} but has no sample rate; it holds no music."
+    return AudioError(msg, path=path, code=FailureCode.ZERO_RATE)
 
 
 def _not_readable(path: Path, reason: str) -> AudioError:

@@ -99,6 +99,33 @@ def read_texts(path: Path) -> tuple[StoredField, ...]:
     return tuple(StoredField(field=frame.HashKey, values=tuple(frame.text)) for frame in tags.values())
 
 
+def copy_id3v1(trailer: bytes) -> tuple[RawFrame, ...]:
+    """Say in ID3v2.4 what an ID3v1 tag says.
+
+    Parameters
+    ----------
+    trailer
+        The last bytes of a file; what is not an ID3v1 tag says nothing.
+
+    Returns
+    -------
+    tuple of RawFrame
+        Title, artist, album, year, comment, track and genre, as far as they are there; the genre by its name.
+    """
+    frames = id3.ParseID3v1(trailer) or {}
+    if GENRE_FRAME in frames:
+        frames[GENRE_FRAME].text = [name for text in frames[GENRE_FRAME].text for name in name_genres(text)]
+    tags = id3.ID3()
+    for frame in frames.values():
+        frame.encoding = id3.Encoding.UTF8
+        tags.add(frame)
+    if not frames:
+        return ()
+    buffer = BytesIO()
+    tags.save(buffer, v1=id3.ID3v1SaveOptions.REMOVE)
+    return parse_tag(buffer.getvalue()).frames
+
+
 def name_genres(text: str) -> tuple[str, ...]:
     """Resolve references to the genre list of ID3v1, such as ``(17)``, ``17`` or ``(4)Eurodisco``.
 

@@ -22,6 +22,7 @@ from tagcli.metadata.fields import (
 from tagcli.metadata.frames import (
     GENRE_FRAME,
     USER_TEXT_FRAME,
+    copy_id3v1,
     decode_text,
     describe_frame,
     encode_text,
@@ -38,7 +39,7 @@ from tagcli.metadata.id3 import (
     parse_tag,
 )
 from tagcli.metadata.wanted import choose_genres, choose_own_values
-from tagcli.payload import ID3V2_HEADER_BYTES, open_track
+from tagcli.payload import ID3V1_BYTES, ID3V2_HEADER_BYTES, open_track
 
 VERSION_OF_NEW_TAGS = 4
 JOINER = "; "
@@ -97,7 +98,7 @@ def plan_mp3(path: Path, fields: Fields, genre: GenrePolicy) -> tuple[FieldChang
     MetadataError
         When the tag is damaged, its version cannot be written back, or its genre cannot be read and is to be added to.
     """
-    tag = read_tag(path) or Tag(version=VERSION_OF_NEW_TAGS)
+    tag = read_tag(path) or _begin_tag(path)
     stored = [(frame, _read_values(tag, frame)) for frame in tag.frames]
     by_field: dict[str, list[tuple[str, ...]]] = {}
     for _, field in stored:
@@ -143,7 +144,7 @@ def splice_mp3(path: Path, changes: tuple[FieldChange, ...]) -> tuple[bytes, int
         When the tag is damaged, or would grow larger than a tag can be.
     """
     old = read_tag(path)
-    tag = old or Tag(version=VERSION_OF_NEW_TAGS)
+    tag = old or _begin_tag(path)
     new_frames = {
         change.field: encode_text(tag, StoredField(field=change.field, values=_to_texts(tag, change)))
         for change in changes
@@ -179,8 +180,8 @@ def verify_mp3(path: Path, original: Path, changes: tuple[FieldChange, ...]) -> 
         When it does not.
     """
     names = {change.field for change in changes}
-    new, old = read_tag(path), read_tag(original)
-    if new is None or _foreign_frames(new, names) != (_foreign_frames(old, names) if old else []):
+    new, old = read_tag(path), read_tag(original) or _begin_tag(original)
+    if new is None or _foreign_frames(new, names) != _foreign_frames(old, names):
         message = f"A frame of {original} did not survive the write, which was undone; please report this file."
         raise MetadataError(message, path=original)
     try:
@@ -220,6 +221,16 @@ def read_mp3(path: Path) -> Metadata:
         field = _read_values(tag, frame)
         fields.append(field if field.field in _FRAMES.values() else describe_frame(tag, frame))
     return Metadata(container=Container.MP3, version=f"ID3v2.{tag.version}", fields=tuple(fields))
+
+
+def _begin_tag(path: Path) -> Tag:
+    """Begin the tag of a file that has none, with what an ID3v1 tag at the end says.
+
+    Many programs look at ID3v1 only where there is no ID3v2 tag: without the copy they would lose the title.
+    """
+    with open_track(path) as (file, size):
+        file.seek(max(0, size - ID3V1_BYTES))
+        return Tag(version=VERSION_OF_NEW_TAGS, frames=copy_id3v1(file.read()))
 
 
 def _read_values(tag: Tag, frame: RawFrame) -> StoredField:
