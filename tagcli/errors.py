@@ -8,7 +8,8 @@ TagcliError
 ├── WeightsError          a model name is unknown, not here yet, or its download cannot be trusted
 ├── DeviceError           the device asked for is not there
 ├── CollectionError       no audio was found
-└── OutputError           a results file cannot be written
+├── OutputError           a results file cannot be written
+└── ConfigurationError    the user's configuration file cannot be used
 
 Every message is one sentence that names the file and says what to do. Third-party exceptions are
 translated once, where the library is called.
@@ -116,3 +117,7 @@ class CollectionError(TagcliError):
 
 class OutputError(TagcliError):
     """A results file that cannot be written."""
+
+
+class ConfigurationError(TagcliError):
+    """A configuration file that cannot be read, or that names what there is not."""

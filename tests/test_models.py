@@ -176,12 +176,27 @@ def test_subnormal_weights_are_flushed_and_nothing_is_heard_of_it():
         assert conv.weight[1::2].all()
 
 
-@pytest.mark.parametrize("shape", [(24, 50), (1, 1, 24, 50), (1, 50, 24), (1, 24, 49), (1, 24, 51), (1, 23, 50)])
+@pytest.mark.parametrize(
+    "shape", [(24, 50), (1, 1, 24, 50), (1, 50, 24), (1, 24, 49), (1, 24, 51), (1, 23, 50), (1, 24, 50, 1)]
+)
 def test_a_map_of_another_size_is_refused(shape):
     model = ConvNet(SMALL).eval()
     for network in (model, model.embed, InferenceConvNet(model), InferenceConvNet(model).embed):
         with pytest.raises(ValueError, match=r"takes \(n_clips, 24, 50\), not"):
             network(torch.zeros(shape))
+
+
+@pytest.mark.usefixtures("seeded")
+def test_global_pooling_reads_the_greatest_value_of_each_map():
+    model = train_a_little(ConvNet(dataclasses.replace(SMALL, head="global_max")))
+    log_mel = torch.randn(2, 24, 200)
+    with torch.no_grad():
+        last = log_mel.unsqueeze(1)
+        for block in model.blocks:
+            last = block(last)
+        assert last.shape == (2, 4, 2, 8)
+        expected = last.reshape(2, 4, 16).max(dim=2).values @ model.dense.weight.T + model.dense.bias
+        torch.testing.assert_close(model(log_mel), expected)
 
 
 def test_global_pooling_takes_maps_of_any_length():

@@ -142,7 +142,10 @@ def test_the_module_is_the_trained_network(module, tiny_checkpoint, music):
         output = trained["model"].embed(trained["front_end"](waveform))
     found = module.score(waveform, with_embeddings=True)
     torch.testing.assert_close(found.scores, torch.sigmoid(output.logits), rtol=0, atol=SCORES)
-    assert module.score(waveform, with_embeddings=False).embeddings == []
+    without = module.score(waveform, with_embeddings=False)
+    assert without.embeddings == []
+    torch.testing.assert_close(without.scores, torch.sigmoid(output.logits), rtol=0, atol=SCORES)
+    torch.testing.assert_close(module(waveform), without.scores)
     for ours, theirs in zip(found.embeddings, output.embeddings, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 

@@ -29,18 +29,20 @@ def is_cut_short(path: Path, container: Container) -> bool:
         When the file cannot be read.
     """
     with path.open("rb") as file:
+        n_bytes = file.seek(0, 2)
+        file.seek(0)
         match container:
             case Container.WAV | Container.AIFF:
                 end = _find_chunk_end(file)
             case Container.ASF:
-                end = _find_asf_data_end(file)
+                end = _find_asf_data_end(file, n_bytes)
             case Container.MATROSKA:
-                end = _find_segment_end(file)
+                end = _find_segment_end(file, n_bytes)
             case Container.OGG:
                 return _is_ogg_cut_short(file)
             case _:
                 return False
-        return end is not None and end > file.seek(0, 2)
+        return end is not None and end > n_bytes
 
 
 def _find_chunk_end(file: BinaryIO) -> int | None:
@@ -57,21 +59,23 @@ def _find_chunk_end(file: BinaryIO) -> int | None:
     return None
 
 
-def _find_asf_data_end(file: BinaryIO) -> int | None:
+def _find_asf_data_end(file: BinaryIO, n_bytes: int) -> int | None:
     """Find where the Data Object ends, which follows the Header Object (ASF specification, section 5)."""
     start = int.from_bytes(file.read(24)[16:], "little")
+    if start > n_bytes:
+        return start
     file.seek(start)
     header = file.read(24)
     size = int.from_bytes(header[16:], "little")
     return start + size if header.startswith(_ASF_DATA_OBJECT) and size else None
 
 
-def _find_segment_end(file: BinaryIO) -> int | None:
+def _find_segment_end(file: BinaryIO, n_bytes: int) -> int | None:
     """Find where the Segment ends, which follows the EBML header (RFC 8794, section 4; RFC 9559)."""
     file.seek(4)
     header_size = _read_ebml_size(file)
-    if header_size is None:
-        return None
+    if header_size is None or header_size > n_bytes:
+        return header_size
     file.seek(header_size, 1)
     size = _read_ebml_size(file) if file.read(4) == _EBML_SEGMENT else None
     return None if size is None else file.tell() + size

@@ -218,8 +218,11 @@ def _translate(path: Path, error: BaseException | None) -> AudioError:
 
 def _nothing_audible(path: Path) -> AudioError:
     """Make the error for a file that no decoder and no signature knows: tags without audio, or no audio at all."""
-    with path.open("rb") as file:
-        has_tag = file.read(3) == b"ID3"
+    try:
+        with path.open("rb") as file:
+            has_tag = file.read(3) == b"ID3"
+    except OSError as error:
+        return _translate(path, error)
     if has_tag:
         msg = f"{path} holds tags but no audio; replace the file."
         return AudioError(msg, path=path, code=FailureCode.NO_AUDIO_STREAM)

@@ -26,8 +26,9 @@ _SANE_RATES_HZ = range(1000, 3_072_001)  # a damaged header may say 1 Hz, and a 
 _GAP_SECONDS = 0.05  # a jump of the time stamps beyond their own rounding: something is missing
 _SHORTFALL_SECONDS = 0.1  # fewer samples than promised by more than this: the file was cut off
 _PROMISING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "flac", "mp3", "aiff", "ape", "wv")  # state a true duration
+_LARGEST_SAMPLE = 1e10  # floats may be scaled as integers are; the squares of larger ones leave float32
 _MOST_CHANNELS_BY_CHANGE = 8
-_SAMPLE_TYPES = {
+_SAMPLE_TYPES: dict[str, type[np.generic]] = {
     "u8": np.uint8,
     "s16": np.int16,
     "s32": np.int32,
@@ -82,7 +83,6 @@ class SoundfileSource:
         self._file = soundfile.SoundFile(os.fsencode(path))
         self.sample_rate: int = self._file.samplerate
         self.n_samples: int = self._file.frames
-        self._may_hold_nan = self._file.subtype in ("FLOAT", "DOUBLE")
         if self.sample_rate not in _SANE_RATES_HZ:
             self._file.close()
             raise _no_rate(path, self._file.format)
@@ -137,7 +137,7 @@ class SoundfileSource:
                 n_samples = len(block)
                 waveform = mono[:n_samples]
                 _downmix(block.T, waveform)
-                if self._may_hold_nan and _remove_nan(waveform):
+                if _remove_impossible(waveform):
                     self.warnings.add(WarningCode.DAMAGED)
                 yield waveform
                 if n_samples < n_at_a_time:
@@ -157,7 +157,7 @@ class AvSource:
     Raises
     ------
     AudioError
-        When it holds no audio stream, one without a sensible rate, or nothing that can be decoded.
+        When it holds no audio stream, one without a sensible rate, or one of an unknown codec.
     """
 
     def __init__(self, path: Path) -> None:
@@ -168,7 +168,7 @@ class AvSource:
             # the protocol is named because a file's own name may look like one
             self._container = av.open(f"file:{path}", mode="r")
         except (av.error.FFmpegError, ValueError) as error:
-            raise _not_readable(path, getattr(error, "strerror", None) or str(error)) from error
+            raise _not_readable(path, error) from error
         streams = self._container.streams.audio
         if not streams:
             kinds = " and ".join(sorted({stream.type for stream in self._container.streams})) or "tags"
@@ -176,6 +176,10 @@ class AvSource:
             msg = f"{path} holds no audio, only {kinds}; exclude it or remove it from the collection."
             raise AudioError(msg, path=path, code=FailureCode.NO_AUDIO_STREAM)
         self._stream = streams[0]
+        codec: object = self._stream.codec_context
+        if codec is None:  # whatever PyAV's types say
+            self._container.close()
+            raise _not_readable(path, ValueError("its codec is not known"))
         self._n_channels = self._stream.codec_context.layout.nb_channels
         self.sample_rate: int = self._stream.rate or 0
         if self.sample_rate not in _SANE_RATES_HZ:
@@ -245,7 +249,6 @@ class AvSource:
         n_good = n_bad = 0
         has_open_error = False
         is_mpeg = self._container.format.name == "mp3"
-        may_hold_nan = self._stream.codec_context.name.startswith("pcm_f")
         last_packet_is_partial = False
         expected_seconds: float | None = None
         try:
@@ -275,7 +278,7 @@ class AvSource:
                     if frame.time is not None:
                         expected_seconds = frame.time + frame.samples / self.sample_rate
                     mono = _to_mono(frame)
-                    if may_hold_nan and _remove_nan(mono):
+                    if _remove_impossible(mono):
                         self.warnings.add(WarningCode.DAMAGED)
                     yield mono
         except av.error.FFmpegError:
@@ -296,9 +299,12 @@ def _to_mono(frame: av.AudioFrame) -> Waveform:
     dtype = _SAMPLE_TYPES[frame.format.packed.name]
     if frame.format.is_planar:
         # not frame.to_ndarray(): from eight channels on, PyAV counts planes that are not there
-        planes = np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes[:n_channels]])
+        planes = np.stack(
+            [np.frombuffer(memoryview(plane), dtype, frame.samples) for plane in frame.planes[:n_channels]]
+        )
     else:
-        planes = np.frombuffer(frame.planes[0], dtype, frame.samples * n_channels).reshape(-1, n_channels).T
+        planes = np.frombuffer(memoryview(frame.planes[0]), dtype, frame.samples * n_channels)
+        planes = planes.reshape(-1, n_channels).T
     mono = np.empty(frame.samples, dtype=np.float32)
     if planes.dtype == np.uint8:
         _downmix((planes.astype(np.float32) - 128.0) / 128.0, mono)
@@ -312,7 +318,7 @@ def _to_mono(frame: av.AudioFrame) -> Waveform:
 
 def _downmix(planes: npt.NDArray[np.floating], mono: Waveform) -> None:
     """Write the mean of the channels [shape=(n_channels, n_samples)] into `mono`."""
-    with np.errstate(over="ignore", invalid="ignore"):  # `_remove_nan` looks at the result
+    with np.errstate(over="ignore", invalid="ignore"):  # `_remove_impossible` looks at the result
         if len(planes) == 1:
             mono[:] = planes[0]
         elif len(planes) == 2:
@@ -322,11 +328,11 @@ def _downmix(planes: npt.NDArray[np.floating], mono: Waveform) -> None:
             np.mean(planes, axis=0, out=mono)
 
 
-def _remove_nan(waveform: Waveform) -> bool:
-    """Set what is not finite to zero, in place; True when there was any."""
-    if np.isfinite(waveform).all():
+def _remove_impossible(waveform: Waveform) -> bool:
+    """Set what is not a number, or too large to be one of a sound, to zero, in place; True when there was any."""
+    if waveform.min() > -_LARGEST_SAMPLE and waveform.max() < _LARGEST_SAMPLE:  # neither is true of NaN
         return False
-    np.nan_to_num(waveform, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    waveform[~(np.abs(waveform) < _LARGEST_SAMPLE)] = 0.0
     return True
 
 
@@ -341,7 +347,11 @@ def _no_rate(path: Path, kind: str) -> AudioError:
     return AudioError(msg, path=path, code=FailureCode.ZERO_RATE)
 
 
-def _not_readable(path: Path, reason: str) -> AudioError:
+def _not_readable(path: Path, error: Exception) -> AudioError:
     """Make the error for a file that FFmpeg does not open."""
+    if isinstance(error, FileNotFoundError):
+        msg = f"{path} does not exist any more; check the drive that it is on."
+        return AudioError(msg, path=path, code=FailureCode.MISSING)
+    reason = getattr(error, "strerror", None) or str(error)
     msg = f"{path} cannot be opened as audio ({reason}); replace the file or exclude it."
     return AudioError(msg, path=path, code=FailureCode.UNREADABLE)

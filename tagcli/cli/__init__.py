@@ -1,7 +1,6 @@
 """The program's table of contents, and the one place where errors become sentences and exit codes."""
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from tagcli.cli.predict import predict
 from tagcli.cli.show import show
 from tagcli.cli.user_config import read_user_config
 from tagcli.cli.weights import weights_app
-from tagcli.errors import ExitCode, TagcliError
+from tagcli.errors import ConfigurationError, ExitCode, TagcliError
 
 
 class _Program(TyperGroup):
@@ -27,11 +26,12 @@ class _Program(TyperGroup):
             return super().invoke(ctx)
         except TagcliError as error:
             typer.secho(f"tagcli: {error.message}", err=True, fg="red")
-            raise typer.Exit(ExitCode.ERROR) from None
-        except BrokenPipeError:
-            # whoever read our output has seen enough; the interpreter must not flush into the closed pipe again
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(ExitCode.ERROR) from None
+            raise typer.Exit(_exit_code(error)) from None
+
+
+def _exit_code(error: TagcliError) -> ExitCode:
+    """Tell wrong usage from an error at work."""
+    return ExitCode.USAGE if isinstance(error, ConfigurationError) else ExitCode.ERROR
 
 
 app = typer.Typer(

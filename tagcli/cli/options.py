@@ -24,7 +24,7 @@ class ListFormat(StrEnum):
 
 
 PathsArgument = Annotated[
-    list[Path], typer.Argument(metavar="PATH...", help="Audio files, and folders to search.", show_default=False)
+    list[Path], typer.Argument(metavar="PATH", help="Audio files, and folders to search.", show_default=False)
 ]
 ModelOption = Annotated[
     str | None,

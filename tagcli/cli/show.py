@@ -5,7 +5,7 @@ import json
 import typer
 
 from tagcli.cli.options import ExcludeOption, ListFormat, ListFormatOption, PathsArgument
-from tagcli.errors import CollectionError, ExitCode, MetadataError
+from tagcli.errors import CollectionError, ExitCode, MetadataError, UnsupportedContainerError
 
 
 def show(
@@ -32,6 +32,8 @@ def show(
         entry: dict[str, object] = dict(describe_path(path))
         try:
             metadata = read_metadata(path)
+        except UnsupportedContainerError as error:
+            entry["unsupported"] = make_readable(error.message)
         except MetadataError as error:
             n_failed += 1
             entry["error"] = make_readable(error.message)
@@ -51,8 +53,9 @@ def show(
 def _print_lines(entry: dict[str, object]) -> None:
     """Print one file's fields, one a line."""
     typer.echo(f"{entry['path']}  {entry.get('version') or ''}".rstrip())
-    if "error" in entry:
-        typer.echo(f"  {entry['error']}", err=True)
+    for trouble in ("error", "unsupported"):
+        if trouble in entry:
+            typer.echo(f"  {entry[trouble]}", err=True)
     fields = entry.get("fields")
     for field in fields if isinstance(fields, list) else []:
         typer.echo(f"  {field['field']:<24} {' | '.join(field['values'])}")

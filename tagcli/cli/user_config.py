@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import typer
+from tagcli.errors import ConfigurationError
 
 
 def read_user_config(path: Path | None, program: Any) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def read_user_config(path: Path | None, program: Any) -> dict[str, Any]:
 
     Raises
     ------
-    typer.BadParameter
+    ConfigurationError
         When the file cannot be read or names something that there is not.
     """
     if path is None:
@@ -32,7 +32,7 @@ def read_user_config(path: Path | None, program: Any) -> dict[str, Any]:
         defaults = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path} cannot be read as TOML ({error}); correct it or give another --config."
-        raise typer.BadParameter(msg) from error
+        raise ConfigurationError(msg, path=path) from error
     return {command: _check_table(path, program, command, table) for command, table in defaults.items()}
 
 
@@ -40,7 +40,7 @@ def _check_table(path: Path, program: Any, command: str, table: Any) -> dict[str
     """Turn a command's option names into the parameter names that the parser looks up."""
     if command not in program.commands or not isinstance(table, dict):
         msg = f"{path}: there is no command {command!r}; use one of {', '.join(program.commands)}."
-        raise typer.BadParameter(msg)
+        raise ConfigurationError(msg, path=path)
     parameters = {
         option.removeprefix("--"): parameter.name
         for parameter in program.commands[command].params
@@ -50,5 +50,5 @@ def _check_table(path: Path, program: Any, command: str, table: Any) -> dict[str
     unknown = set(table) - set(parameters)
     if unknown:
         msg = f"{path}: {command} has no option {', '.join(sorted(unknown))}; use one of {', '.join(parameters)}."
-        raise typer.BadParameter(msg)
+        raise ConfigurationError(msg, path=path)
     return {parameters[option]: value for option, value in table.items()}
