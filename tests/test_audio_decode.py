@@ -13,10 +13,11 @@ import soxr
 
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.audio.decode import Track
-from tagcli.audio.mpeg import parse_frame, read_length
+from tagcli.audio.mpeg_length import read_length
 from tagcli.audio.reading import TrackClips
 from tagcli.audio.sources import AvSource, SoundfileSource
 from tagcli.errors import WarningCode
+from tagcli.mpeg import parse_frame
 
 SAME_SAMPLES = 1e-4
 """Two ways to the same waveform: decoders round differently by about 1e-6; a shift by one sample is above 1e-2 here."""

@@ -177,8 +177,8 @@ def test_a_name_that_is_not_utf8_is_told_whole(predict, sources, tmp_path, music
     assert "\ufffd.mp3" in rows[1]["message"]
     assert all("path_b64" in row for row in rows)
     assert "\ufffd.mp3" in result.stderr
-    shown = run("show", bad, "--format", "json", code=3)
-    assert "\ufffd.mp3" in json.loads(shown.stdout)["tracks"][0]["error"]
+    shown = run("show", bad, "--format", "json")
+    assert "\ufffd.mp3" in json.loads(shown.stdout)["tracks"][0]["unsupported"]
 
 
 # Streams and files
@@ -515,9 +515,11 @@ def test_a_file_that_cannot_be_written_fails_and_the_others_are_written(predict,
 
 
 def test_show_tells_what_it_cannot_read(sound):
-    result = run("show", sound / "a.mp3", sound / "b.wav", code=3)
+    result = run("show", sound / "a.mp3", sound / "b.wav")
     assert str(sound / "b.wav") in result.stdout
     assert "mp3 files only" in result.stderr
+    (sound / "a.mp3").write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x20" + b"\x01" * 32 + (sound / "a.mp3").read_bytes())
+    assert "damaged" in run("show", sound / "a.mp3", code=3).stderr
 
 
 # Configuration

@@ -160,6 +160,13 @@ def test_a_clip_scores_the_same_alone_and_in_any_company():
 
 
 @pytest.mark.usefixtures("seeded")
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_convolution_runs_channels_last(name):
+    # a first layer that is not costs a CPU four times as much, and nothing else tells
+    for conv in InferenceConvNet(ConvNet(FIGURES[name][0])).convs:
+        assert conv.weight.stride()[1] == 1
+
+
 def test_subnormal_weights_are_flushed_and_nothing_is_heard_of_it():
     model = train_a_little(ConvNet(SMALL))
     log_mel = torch.randn(4, SMALL.n_mels, SMALL.n_frames)

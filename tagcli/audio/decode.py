@@ -10,7 +10,7 @@ import soundfile
 import soxr
 
 from tagcli.audio.completeness import is_cut_short
-from tagcli.audio.mpeg import read_length
+from tagcli.audio.mpeg_length import read_length
 from tagcli.audio.sources import AvSource, SoundfileSource, Waveform
 from tagcli.container import Container, find_container
 from tagcli.errors import AudioError, FailureCode, MetadataError, WarningCode

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from tagcli.audio.mpeg import parse_frame
 from tagcli.errors import AudioError, FailureCode, WarningCode
+from tagcli.mpeg import parse_frame
 
 Waveform = npt.NDArray[np.float32]
 

@@ -67,6 +67,8 @@ def _fold(block: ConvBlock) -> nn.Conv2d:
     folded = nn.Conv2d(conv.in_channels, conv.out_channels, kernel_size=3, padding=1, bias=True)
     bias = conv.bias if conv.bias is not None else torch.zeros_like(norm.running_mean)
     flushed = torch.where(weight.abs() < _NEGLIGIBLE_WEIGHT, 0.0, weight)
-    folded.weight = nn.Parameter(flushed.contiguous(memory_format=torch.channels_last))
+    # a tensor of one input channel counts as contiguous either way: only a copy gets the strides that choose the kernel
+    channels_last = torch.empty_like(flushed, memory_format=torch.channels_last).copy_(flushed)
+    folded.weight = nn.Parameter(channels_last)
     folded.bias = nn.Parameter((bias - norm.running_mean) * scale + norm.bias)
     return folded
