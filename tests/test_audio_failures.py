@@ -313,6 +313,15 @@ def test_a_file_that_was_cut_off_is_heard_as_far_as_it_goes(healthy, tmp_path, k
     np.testing.assert_allclose(waveform[:n_same], whole[:n_same], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["ogg", "opus"])
+def test_ogg_cut_between_pages_or_within_the_last_one(healthy, tmp_path, kind):
+    data = healthy[kind].read_bytes()
+    path = tmp_path / f"x.{kind}"
+    for end in (data.rindex(b"OggS"), len(data) - 10, data.rindex(b"OggS") + 20):
+        path.write_bytes(data[:end])
+        assert listen(path)[1] == {WarningCode.TRUNCATED}
+
+
 @pytest.mark.parametrize("kind", INDEX_LAST)
 def test_a_file_that_lost_its_index_cannot_be_read(healthy, tmp_path, kind):
     data = healthy[kind].read_bytes()
