@@ -171,7 +171,8 @@ class AvSource:
             raise _not_readable(path, error) from error
         streams = self._container.streams.audio
         if not streams:
-            kinds = " and ".join(sorted({stream.type for stream in self._container.streams})) or "tags"
+            types = {stream.type.replace("video", "pictures or video") for stream in self._container.streams}
+            kinds = " and ".join(sorted(types)) or "tags"
             self._container.close()
             msg = f"{path} holds no audio, only {kinds}; exclude it or remove it from the collection."
             raise AudioError(msg, path=path, code=FailureCode.NO_AUDIO_STREAM)
