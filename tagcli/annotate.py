@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from tagcli.checkpoint import CheckpointHeader
 from tagcli.errors import FailureCode, MetadataError, UnsupportedContainerError
 from tagcli.metadata import Fields, GenrePolicy, apply_plan, plan_write
+from tagcli.payload import FileIdentity
 from tagcli.rows import Row, Status, Written
 from tagcli.tags import Category, ScoredTag
 
@@ -98,7 +99,7 @@ def make_fields(tags: Sequence[ScoredTag], policy: StorePolicy) -> Fields:
     )
 
 
-def store_row(row: Row, policy: StorePolicy) -> Row:
+def store_row(row: Row, policy: StorePolicy, *, heard: FileIdentity | None) -> Row:
     """Write a row's tags into its file, or plan to; the row tells what became of it.
 
     A file that cannot be written keeps every byte, and its row tells the reason; nothing is raised for it.
@@ -109,11 +110,16 @@ def store_row(row: Row, policy: StorePolicy) -> Row:
         A row; one without tags of its own (skipped, failed) is given back as it is.
     policy
         What is stored, and how.
+    heard
+        The file that was scored; another one of its name is not given its tags. None when that is not known.
     """
     if row.status is not Status.OK:
         return row
     try:
         plan = plan_write(row.path, make_fields(row.tags, policy), genre=policy.genre)
+        if not plan.is_empty and heard is not None and not plan.identity.has_same_content(heard):
+            msg = f"{row.path} was changed after it was heard, so nothing is written; run again."
+            raise MetadataError(msg, path=row.path)
         if not policy.is_dry_run:
             apply_plan(plan)
     except UnsupportedContainerError as error:

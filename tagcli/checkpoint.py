@@ -210,7 +210,7 @@ def save_checkpoint(path: Path, header: CheckpointHeader, tensors: "Mapping[str,
     header
         Configuration, vocabulary, provenance.
     tensors
-        Named as in `tagcli.tagger.Tagger.state_dict`: ``front_end.*`` and ``model.*``.
+        ``front_end.*`` of `tagcli.features.log_mel.LogMel` and ``model.*`` of `tagcli.models.convnet.ConvNet`.
 
     Raises
     ------

@@ -5,6 +5,7 @@ their metadata inside (FLAC, Ogg, MP4, ...) count as payload from end to end.
 """
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,54 @@ class Payload:
 
     start: int
     end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileIdentity:
+    """What tells that a file is still the one that was planned for.
+
+    Parameters
+    ----------
+    device, inode
+        Where the file system keeps it.
+    size
+        In bytes.
+    mtime_ns, ctime_ns
+        Last change of its content, and of its content or status. Some editors put the first one back.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    def has_same_content(self, other: "FileIdentity") -> bool:
+        """Tell whether nothing says that the content differs; a new name or mode changes the status alone."""
+        mine = (self.device, self.inode, self.size, self.mtime_ns)
+        return mine == (other.device, other.inode, other.size, other.mtime_ns)
+
+    @classmethod
+    def from_status(cls, status: os.stat_result) -> "FileIdentity":
+        """Take the identity from what the operating system says of a file.
+
+        Parameters
+        ----------
+        status
+            Result of a stat.
+
+        Returns
+        -------
+        FileIdentity
+            The identity.
+        """
+        return cls(
+            device=status.st_dev,
+            inode=status.st_ino,
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+        )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagcli.errors import FailureCode, SkipCode, WarningCode
+from tagcli.payload import FileIdentity
 
 
 class Category(StrEnum):
@@ -98,6 +99,8 @@ class TrackScores:
         Number of clips that were scored.
     duration_seconds
         Length of the decoded track.
+    identity
+        What tells the file that was heard from another one of its name.
     warnings
         What was wrong with it, each once, in the order of `WarningCode`.
     taggram
@@ -112,6 +115,7 @@ class TrackScores:
     scores: npt.NDArray[np.float32]
     n_clips: int
     duration_seconds: float
+    identity: FileIdentity | None = None
     warnings: tuple[WarningCode, ...] = ()
     taggram: npt.NDArray[np.float32] | None = None
     clip_starts_seconds: npt.NDArray[np.float64] | None = None

@@ -8,6 +8,7 @@ from tagcli.annotate import STORED_SCORE, make_fields, make_policy, store_row
 from tagcli.checkpoint import read_header
 from tagcli.errors import FailureCode
 from tagcli.metadata import GenrePolicy, read_metadata
+from tagcli.payload import FileIdentity
 from tagcli.rows import Row, Status, Written
 from tagcli.tags import Category, ScoredTag
 
@@ -89,7 +90,7 @@ def fields_of(path):
 
 def test_a_row_is_written_and_then_unchanged(row, header):
     policy = policy_of(header)
-    written = store_row(row, policy)
+    written = store_row(row, policy, heard=None)
     assert written == dataclasses.replace(row, written=Written.WRITTEN)
     fields = fields_of(row.path)
     assert fields["TXXX:TAGCLI_TAGS"] == ("Rock", "Sad", "Guitar")
@@ -98,7 +99,7 @@ def test_a_row_is_written_and_then_unchanged(row, header):
     assert fields["TXXX:TAGCLI_SETTINGS"] == ("clips=all top=5 threshold=0.1",)
     assert fields["TCON"] == ("Rock",)
     content, status = row.path.read_bytes(), row.path.stat()
-    assert store_row(row, policy).written is Written.UNCHANGED
+    assert store_row(row, policy, heard=None).written is Written.UNCHANGED
     assert row.path.read_bytes() == content
     assert (row.path.stat().st_ino, row.path.stat().st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
 
@@ -106,33 +107,33 @@ def test_a_row_is_written_and_then_unchanged(row, header):
 def test_a_plan_touches_nothing(row, header, mp3):
     policy = policy_of(header, is_dry_run=True)
     before = row.path.stat()
-    assert store_row(row, policy).written is Written.PLANNED
+    assert store_row(row, policy, heard=None).written is Written.PLANNED
     assert row.path.read_bytes() == mp3
     assert row.path.stat().st_mtime_ns == before.st_mtime_ns
     assert list(row.path.parent.iterdir()) == [row.path]
-    store_row(row, policy_of(header))
-    assert store_row(row, policy).written is Written.UNCHANGED
+    store_row(row, policy_of(header), heard=None)
+    assert store_row(row, policy, heard=None).written is Written.UNCHANGED
 
 
 def test_the_genre_follows_the_policy(row, header):
-    store_row(row, policy_of(header, genre=GenrePolicy.NEVER))
+    store_row(row, policy_of(header, genre=GenrePolicy.NEVER), heard=None)
     assert "TCON" not in fields_of(row.path)
-    store_row(row, policy_of(header))
+    store_row(row, policy_of(header), heard=None)
     assert fields_of(row.path)["TCON"] == ("Rock",)
     other = dataclasses.replace(row, tags=TAGS[3:])
     everything = {"threshold": 0.0}
-    store_row(other, policy_of(header, **everything))
+    store_row(other, policy_of(header, **everything), heard=None)
     assert fields_of(row.path)["TCON"] == ("Rock",)
-    store_row(other, policy_of(header, genre=GenrePolicy.APPEND, **everything))
+    store_row(other, policy_of(header, genre=GenrePolicy.APPEND, **everything), heard=None)
     assert fields_of(row.path)["TCON"] == ("Rock", "Jazz")
-    store_row(other, policy_of(header, genre=GenrePolicy.REPLACE, **everything))
+    store_row(other, policy_of(header, genre=GenrePolicy.REPLACE, **everything), heard=None)
     assert fields_of(row.path)["TCON"] == ("Jazz",)
 
 
 def test_a_container_that_is_not_written_keeps_its_bytes_and_stays_tagged(row, header, music, encode, tmp_path):
     path = encode(tmp_path / "a.wav", music(1, 8000), 8000)
     content = path.read_bytes()
-    stored = store_row(dataclasses.replace(row, path=path), policy_of(header))
+    stored = store_row(dataclasses.replace(row, path=path), policy_of(header), heard=None)
     assert (stored.status, stored.reason, stored.written) == (Status.OK, None, Written.UNSUPPORTED)
     assert stored.tags == TAGS
     assert str(path) in stored.message
@@ -149,7 +150,7 @@ def test_a_file_that_cannot_be_written_fails_and_keeps_its_bytes(trouble, row, h
         row.path.write_bytes(content)
     else:
         row.path.unlink()
-    stored = store_row(row, policy_of(header))
+    stored = store_row(row, policy_of(header), heard=None)
     assert (stored.status, stored.written) == (Status.FAILED, Written.FAILED)
     assert stored.reason is FailureCode.WRITE_FAILED
     assert str(row.path) in stored.message
@@ -162,5 +163,32 @@ def test_a_file_that_cannot_be_written_fails_and_keeps_its_bytes(trouble, row, h
 @pytest.mark.parametrize("status", [Status.SKIPPED, Status.FAILED])
 def test_a_track_without_tags_is_left_alone(status, row, header, mp3):
     untagged = dataclasses.replace(row, status=status, tags=())
-    assert store_row(untagged, policy_of(header)) is untagged
+    assert store_row(untagged, policy_of(header), heard=None) is untagged
     assert row.path.read_bytes() == mp3
+
+
+def test_no_more_than_the_best_genres_are_offered(header):
+    tags = [ScoredTag(tag=tag, score=0.9, label=tag, category=Category.GENRE) for tag in header.vocabulary.tags]
+    assert make_fields(tags, policy_of(header)).genres == ("rock", "jazz", "guitar")
+
+
+def test_a_file_that_took_the_place_of_the_heard_one_is_not_given_its_tags(row, header, music, encode, tmp_path):
+    heard = FileIdentity.from_status(row.path.stat())
+    other = encode(tmp_path / "other.mp3", music(1, 44_100, seed=9), 44_100)
+    other.replace(row.path)
+    before = row.path.read_bytes()
+    stored = store_row(row, policy_of(header), heard=heard)
+    assert (stored.status, stored.written) == (Status.FAILED, Written.FAILED)
+    assert "changed after it was heard" in (stored.message or "")
+    assert row.path.read_bytes() == before
+    assert store_row(row, policy_of(header), heard=FileIdentity.from_status(row.path.stat())).written is Written.WRITTEN
+
+
+def test_another_name_of_the_heard_file_does_not_count_as_a_change(row, header, tmp_path):
+    heard = FileIdentity.from_status(row.path.stat())
+    (tmp_path / "another name.mp3").hardlink_to(row.path)
+    assert store_row(row, policy_of(header), heard=heard).written is Written.WRITTEN
+    link = tmp_path / "link.mp3"
+    link.symlink_to(row.path)
+    again = store_row(dataclasses.replace(row, path=link), policy_of(header), heard=heard)
+    assert again.written is Written.UNCHANGED

@@ -246,3 +246,13 @@ def test_the_order_of_creation_and_of_roots_does_not_matter(tmp_path_factory, tr
     roots = [root, *(path for path in root.rglob("*") if "/." not in path.as_posix()[len(root.as_posix()) :])]
     random.shuffle(roots)
     assert set(find_tracks(roots)) == expected
+
+
+def test_a_link_to_a_folder_above_the_root_is_not_followed(tmp_path):
+    (tmp_path / "music" / "album").mkdir(parents=True)
+    for path in (tmp_path / "elsewhere.mp3", tmp_path / "music" / "a.mp3", tmp_path / "music" / "album" / "b.mp3"):
+        path.write_bytes(b"x")
+    (tmp_path / "music" / "album" / "up").symlink_to(tmp_path)
+    album = tmp_path / "music" / "album"
+    assert list(find_tracks([album])) == [album / "b.mp3"]
+    assert list(find_tracks([album, tmp_path / "music"])) == [album / "b.mp3", tmp_path / "music" / "a.mp3"]

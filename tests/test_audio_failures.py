@@ -15,6 +15,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tagcli.audio import completeness
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.audio.decode import Track
 from tagcli.audio.reading import TrackClips
@@ -565,3 +566,53 @@ except RuntimeError:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == "back\nagain\n"
+
+
+# Sound audio with something odd beside it
+
+
+def test_text_that_is_not_utf8_does_not_make_a_file_unreadable(tmp_path, music, encode):
+    plain = encode(tmp_path / "x.cbr-without-header.mp3", music(3, 44_100), 44_100).read_bytes()
+    latin_1 = b"TAG" + "Café".encode("latin-1").ljust(124, b"\0") + b"\xff"
+    (tmp_path / "y.mp3").write_bytes(plain + latin_1)
+    assert count(tmp_path / "y.mp3") == count(tmp_path / "x.cbr-without-header.mp3")
+    m4a = encode(tmp_path / "x.m4a", music(3, 44_100), 44_100)
+    expected = count(m4a)
+    m4a.write_bytes(m4a.read_bytes().replace(b"Lavf", b"L\xe9vf"))
+    assert count(m4a) == expected
+
+
+def test_a_name_that_ends_with_raw_is_only_a_name(tmp_path, music, encode):
+    wav = encode(tmp_path / "x.wav", music(2, 44_100), 44_100)
+    assert count(wav.rename(tmp_path / "x.raw")) == 24_000
+
+
+def test_streams_one_behind_the_other_are_heard_whole(tmp_path, music, encode):
+    parts = [encode(tmp_path / f"{seed}.mp3", music(4, 44_100, seed=seed), 44_100).read_bytes() for seed in (1, 2)]
+    (tmp_path / "joined.mp3").write_bytes(b"".join(parts))
+    assert count(tmp_path / "joined.mp3") > 7.9 * 12_000
+    ogg = [encode(tmp_path / f"{seed}.ogg", music(4, 44_100, seed=seed), 44_100).read_bytes() for seed in (1, 2)]
+    (tmp_path / "chained.ogg").write_bytes(b"".join(ogg))
+    clips = TrackClips(
+        tmp_path / "chained.ogg",
+        sample_rate=12_000,
+        rule=ClipRule(n_samples=12_000, short="zeros"),
+        choice=ClipChoice(count=1),
+    )
+    assert [clip.start for clip in clips] == [0]
+    assert clips.n_samples < 10 * 12_000
+
+
+def test_a_wav_of_zeros_is_not_walked_to_its_end(tmp_path):
+    path = tmp_path / "sparse.wav"
+    with path.open("wb") as file:
+        file.write(b"RIFF" + struct.pack("<I", 1 << 30) + b"WAVE")
+        file.truncate(1 << 30)
+    with path.open("rb") as file:
+        assert completeness._find_chunk_end(file) is None
+        assert file.tell() < 1 << 20
+
+
+def count(path):
+    """Count the samples that a file decodes to at 12 kHz."""
+    return sum(len(block) for block in Track(path, 12_000).blocks())

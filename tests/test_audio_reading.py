@@ -216,3 +216,17 @@ def test_a_clip_stays_what_it_is_while_the_next_ones_are_read(encoded):
     for clip in reader:
         first = first or (clip, clip.waveform.copy())
     np.testing.assert_array_equal(first[0].waveform, first[1])
+
+
+@pytest.mark.parametrize(
+    ("choice", "seeks"), [("middle", True), ("3", True), ("16", True), ("17", False), ("all", False)]
+)
+def test_few_clips_of_a_long_track_are_sought(choice, seeks, tmp_path, music, monkeypatch):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, music(40, 8000, n_channels=1)[0], 8000)
+    streamed = []
+    whole = Track.blocks
+    monkeypatch.setattr(Track, "blocks", lambda track: streamed.append(track) or whole(track))
+    rule = ClipRule(n_samples=8000, short="zeros")
+    assert len(list(TrackClips(path, sample_rate=8000, rule=rule, choice=ClipChoice.parse(choice)))) > 0
+    assert bool(streamed) is not seeks

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from tagcli import __version__
 from tagcli.checkpoint import read_header
 from tagcli.cli import app
+from tagcli.cli.interrupts import Interrupts
 from tagcli.cli.options import ResultFormat
 from tagcli.cli.output import make_writer
 from tagcli.rows import Row, Status
@@ -648,3 +649,75 @@ def test_a_process_prints_results_and_keeps_its_streams_apart(tiny_checkpoint, c
     assert "Done" in talk
     assert "mpg123" not in talk
     assert "error:" not in talk
+
+
+# What results must not be written over
+
+
+def test_a_track_is_not_written_over_by_results(predict, sound, tmp_path):
+    before = contents(sound)
+    assert "is a track" in predict(sound, "-o", sound / "a.mp3", code=1).stderr
+    (tmp_path / "link.jsonl").symlink_to(sound / "b.wav")
+    assert "is a track" in predict(sound, "-o", tmp_path / "link.jsonl", code=1).stderr
+    same = tmp_path / "same.csv"
+    assert "each its own" in predict(sound, "-o", same, "--over-time", same, code=1).stderr
+    assert contents(sound) == before
+    assert not same.exists()
+
+
+def test_pipes_devices_and_links_are_written_to_and_not_replaced(predict, sound, tmp_path):
+    (tmp_path / "real.jsonl").write_text("old")
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(tmp_path / "real.jsonl")
+    predict(sound, "--format", "jsonl", "-o", link)
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "real.jsonl").read_text().splitlines()[0])["status"] == "ok"
+    predict(sound, "-o", os.devnull)
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_stdout_is_told_in_a_sentence(sound, tiny_checkpoint):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "tagcli", "predict", "--model", tiny_checkpoint, "--format", "jsonl", sound]
+        finished = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert finished.returncode == 1
+    assert "cannot be written to stdout" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_warning_during_the_run_reaches_the_real_stderr(sound, tiny_checkpoint, tmp_path):
+    os.link(sound / "a.mp3", tmp_path / "another name.mp3")
+    arguments = ("predict", "--model", tiny_checkpoint, "--write", "--threshold", "0", sound / "a.mp3")
+    with start(*arguments) as process:
+        _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0
+    assert "had 2 names (hard links)" in stderr
+
+
+def test_ctrl_c_waits_for_the_track_in_hand():
+    interrupts, steps = Interrupts(), []
+
+    def work():
+        with interrupts.held():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("finished")
+        steps.append("went on")
+
+    with interrupts.watch():
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert steps == ["finished"]
+
+
+def test_a_dash_is_stdout(predict, sound, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(predict(sound, "--format", "jsonl", "-o", "-").stdout.splitlines()) == 6
+    assert not (tmp_path / "-").exists()
+
+
+def test_a_name_cannot_steer_the_terminal(predict, sound):
+    (sound / "a.mp3").rename(sound / "\x1b[31ma.mp3")
+    assert "\x1b" not in predict(sound).stdout

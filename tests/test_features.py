@@ -1,6 +1,7 @@
 """The log-mel front end: librosa's decibels, frame by frame, and every way of padding and normalising."""
 
 import dataclasses
+import math
 
 import librosa
 import numpy as np
@@ -246,3 +247,11 @@ def test_the_computed_filter_bank_is_librosas(config):
         norm=None if config.mel_norm == "none" else "slaney",
     )
     np.testing.assert_array_equal(compute_mel_filter_bank(config).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sample_rate": 0}, {"hop_length": -1}, {"power": math.nan}, {"amin": 0.0}, {"fmin": 7000.0}], ids=str
+)
+def test_numbers_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"positive"):
+        FrontEndConfig(**({"sample_rate": 12_000, "fmax": 6000.0} | wrong))

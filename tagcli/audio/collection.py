@@ -3,6 +3,7 @@
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _NAMES = "mp3 flac ogg oga opus m4a mp4 aac wma wav aiff aif wv ape mka"
@@ -14,7 +15,7 @@ def find_tracks(roots: Iterable[str | Path], *, exclude: Sequence[str] = ()) -> 
 
     A path that is given by name is yielded whatever its extension, also when it does not exist: whoever decodes it
     says so. Within a folder, hidden files and folders are passed over, and what cannot be listed is yielded itself
-    so that it is reported. Links to folders are followed, each real folder once.
+    so that it is reported. Links to folders are followed, each real folder once, but none to a folder above its root.
 
     Parameters
     ----------
@@ -43,13 +44,17 @@ def find_tracks(roots: Iterable[str | Path], *, exclude: Sequence[str] = ()) -> 
 def _walk(root: Path, exclude: Sequence[str], seen: set[tuple[int, int]]) -> Iterator[Path]:
     """Yield the tracks below `root`; `seen` holds the (device, inode) of the folders walked so far."""
     to_walk = [root]
+    above = set()
+    for parent in root.resolve().parents:
+        with suppress(OSError):
+            above.add(_identify(parent))
     while to_walk:
         folder = to_walk.pop()
         try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:
+            identity = _identify(folder)
+            if identity in seen or identity in above:
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            seen.add(identity)
             with os.scandir(folder) as entries:
                 listing = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError:
@@ -65,6 +70,12 @@ def _walk(root: Path, exclude: Sequence[str], seen: set[tuple[int, int]]) -> Ite
             elif path.suffix.lower() in EXTENSIONS:
                 yield path
         to_walk += reversed(sub_folders)
+
+
+def _identify(folder: Path) -> tuple[int, int]:
+    """Give device and inode of a folder."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

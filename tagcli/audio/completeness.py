@@ -8,6 +8,7 @@ from tagcli.container import Container
 _OGG_MAX_PAGE_BYTES = 27 + 255 + 255 * 255
 _OGG_END_OF_STREAM = 0x04
 _CHUNK_HEADER_BYTES = 8
+_MAX_CHUNKS = 1000  # a file of zeros is a chain of empty chunks
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # written by programs that stream
 _ASF_DATA_OBJECT = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _EBML_SEGMENT = bytes.fromhex("18538067")
@@ -51,7 +52,10 @@ def _find_chunk_end(file: BinaryIO) -> int | None:
     The size of the whole form is no witness: too many programs miscount it.
     """
     is_little_endian = file.read(12).startswith(b"RIFF")
-    while len(header := file.read(_CHUNK_HEADER_BYTES)) == _CHUNK_HEADER_BYTES:
+    for _ in range(_MAX_CHUNKS):
+        header = file.read(_CHUNK_HEADER_BYTES)
+        if len(header) < _CHUNK_HEADER_BYTES:
+            break
         size = int.from_bytes(header[4:], "little" if is_little_endian else "big")
         if header[:4] in (b"data", b"SSND"):
             return None if size in _UNKNOWN_SIZES else file.tell() + size

@@ -14,6 +14,7 @@ from tagcli.audio.mpeg_length import read_length
 from tagcli.audio.sources import AvSource, SoundfileSource, Waveform
 from tagcli.container import Container, find_container
 from tagcli.errors import AudioError, FailureCode, MetadataError, WarningCode
+from tagcli.payload import FileIdentity
 
 _MARGIN_SECONDS = 0.1  # decoded before a sought sample and discarded, longer than the resampler's memory
 
@@ -35,6 +36,8 @@ class Track:
         have been read to the end.
     warnings
         What was wrong with the file; complete when the blocks have been read to the end.
+    identity
+        What tells the file that was opened from another one of its name.
 
     Raises
     ------
@@ -48,7 +51,8 @@ class Track:
         self.warnings: set[WarningCode] = set()
         self.n_samples: int | None = None
         try:
-            self._container = _check_file(path)
+            self.identity = _check_file(path)
+            self._container = find_container(path)
             mpeg_length = read_length(path) if self._container is Container.MP3 else None
             if is_cut_short(path, self._container):
                 self.warnings.add(WarningCode.TRUNCATED)
@@ -156,7 +160,7 @@ class Track:
                 if source.n_samples == 0:
                     return None
                 last = source.n_samples - 1
-                if self._container is Container.FLAC and not sum(map(len, source.blocks_from(last))):
+                if self._container in (Container.FLAC, Container.OGG) and not sum(map(len, source.blocks_from(last))):
                     return None
                 # round half up, as the resampler does
                 return (2 * source.n_samples * self.sample_rate + source.sample_rate) // (2 * source.sample_rate)
@@ -184,7 +188,7 @@ class _Resampler:
         return empty if self._stream is None else self._stream.resample_chunk(empty, last=True)
 
 
-def _check_file(path: Path) -> Container:
+def _check_file(path: Path) -> FileIdentity:
     """Look at a file before any decoder does.
 
     Raises
@@ -204,7 +208,7 @@ def _check_file(path: Path) -> Container:
     if status.st_size == 0:
         msg = f"{path} is empty (0 bytes); copy it again or delete it."
         raise AudioError(msg, path=path, code=FailureCode.EMPTY)
-    return find_container(path)
+    return FileIdentity.from_status(status)
 
 
 def _translate(path: Path, error: BaseException | None) -> AudioError:

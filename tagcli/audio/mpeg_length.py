@@ -6,6 +6,10 @@ from pathlib import Path
 from tagcli.mpeg import HEADER_BYTES, LONGEST_FRAME_BYTES, SYNC_SEARCH_BYTES, MpegFrame, find_first_frame, parse_frame
 from tagcli.payload import find_payload
 
+# what a header may leave out of its count before the file is taken for several streams, one behind the other
+_UNCOUNTED_SHARE = 0.01
+_UNCOUNTED_BYTES = 4096
+
 
 @dataclass(frozen=True, kw_only=True)
 class MpegLength:
@@ -58,5 +62,6 @@ def _parse_length_header(frame_bytes: bytes, frame: MpegFrame, n_bytes_here: int
         has_frames, has_bytes = bool(flags & 1), bool(flags & 2)
         start = 12 if has_frames else 8
         n_bytes = int.from_bytes(xing[start : start + 4], "big") if has_bytes else 0
-        return MpegLength(has_length=has_frames, is_cut=n_bytes > n_bytes_here)
+        is_joined = 0 < n_bytes < (1 - _UNCOUNTED_SHARE) * n_bytes_here - _UNCOUNTED_BYTES
+        return MpegLength(has_length=has_frames and not is_joined, is_cut=n_bytes > n_bytes_here)
     return MpegLength(has_length=False, is_cut=False)

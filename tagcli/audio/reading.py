@@ -10,10 +10,12 @@ from tagcli.audio.clips import ClipChoice, ClipRule, fill_clip
 from tagcli.audio.decode import Track
 from tagcli.audio.sources import Waveform
 from tagcli.errors import AudioError, FailureCode, WarningCode
+from tagcli.payload import FileIdentity
 
 MIN_TRACK_SECONDS = 1.0
 MIN_TAIL_SECONDS = 1.0  # what is left behind the last whole clip is heard from this length on
 _SEEK_SHARE = 0.85  # seeking is cheaper when the clips cover less than this share of the track
+_MAX_SOUGHT_CLIPS = 16  # sought clips are held until the last one is there
 _MAX_KEPT_SECONDS = 600.0  # a track up to this length is kept whole while its middle is not known yet
 
 
@@ -53,6 +55,8 @@ class TrackClips:
         Decoded length at the model's rate; complete when the clips have been read to the end.
     warnings
         What was wrong; complete then, too.
+    identity
+        What tells the file that is read from another one of its name.
     """
 
     def __init__(self, path: Path, *, sample_rate: int, rule: ClipRule, choice: ClipChoice) -> None:
@@ -62,6 +66,7 @@ class TrackClips:
         self.choice = choice
         self.n_samples = 0
         self.warnings: set[WarningCode] = set()
+        self.identity: FileIdentity | None = None
 
     def __iter__(self) -> Iterator[Clip]:
         """Yield the clips in the order of their starts.
@@ -72,6 +77,7 @@ class TrackClips:
             When the track cannot be decoded, or is shorter than a second.
         """
         track = Track(self.path, self.sample_rate)
+        self.identity = track.identity
         sought = self._seek(track)
         if sought is not None:
             yield from sought
@@ -86,7 +92,8 @@ class TrackClips:
     def _seek(self, track: Track) -> list[Clip] | None:
         """Decode only the clips, when the length is known and that is cheaper; None when it is not."""
         n_samples, length = track.n_samples, self.rule.n_samples
-        if n_samples is None or self.choice.count is None or self.choice.count * length >= _SEEK_SHARE * n_samples:
+        count = self.choice.count
+        if n_samples is None or count is None or count > _MAX_SOUGHT_CLIPS or count * length >= _SEEK_SHARE * n_samples:
             return None
         clips = []
         for start in self.choice.starts(n_samples, length) or []:
@@ -148,7 +155,7 @@ class TrackClips:
         """
         if len(waveform) < MIN_TRACK_SECONDS * self.sample_rate:
             seconds = len(waveform) / self.sample_rate
-            msg = f"{self.path} holds {seconds:.2f} s of audio, less than the {MIN_TRACK_SECONDS:.0f} s to judge by."
+            msg = f"{self.path} holds {seconds:.4f} s of audio, less than the {MIN_TRACK_SECONDS:.0f} s to judge by."
             raise AudioError(msg, path=self.path, code=FailureCode.TOO_SHORT)
         self.warnings.add(WarningCode.PADDED)
         return Clip(start=0, waveform=fill_clip(waveform, self.rule))

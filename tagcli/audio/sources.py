@@ -25,9 +25,11 @@ BLOCK_SAMPLES = 65_536  # reused from block to block, so that a track of any len
 _SANE_RATES_HZ = range(1000, 3_072_001)  # a damaged header may say 1 Hz, and a minute would become hours
 _GAP_SECONDS = 0.05  # a jump of the time stamps beyond their own rounding: something is missing
 _SHORTFALL_SECONDS = 0.1  # fewer samples than promised by more than this: the file was cut off
-_PROMISING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "flac", "mp3", "aiff", "ape", "wv")  # state a true duration
+_TRIMMED_FORMAT = "mov,mp4,m4a,3gp,3g2,mj2"  # PyAV 18 leaves the encoder's padding behind the promised end
+_PROMISING_FORMATS = (_TRIMMED_FORMAT, "flac", "mp3", "aiff", "ape", "wv")  # state a true duration
 _LARGEST_SAMPLE = 1e10  # floats may be scaled as integers are; the squares of larger ones leave float32
 _MOST_CHANNELS_BY_CHANGE = 8
+_UNRECOGNISED_FORMAT = 1  # SF_ERR_UNRECOGNISED_FORMAT of sndfile.h
 _SAMPLE_TYPES: dict[str, type[np.generic]] = {
     "u8": np.uint8,
     "s16": np.int16,
@@ -80,7 +82,10 @@ class SoundfileSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.warnings: set[WarningCode] = set()
-        self._file = soundfile.SoundFile(os.fsencode(path))
+        try:
+            self._file = soundfile.SoundFile(os.fsencode(path))
+        except TypeError as error:  # libsndfile's wrapper takes a name that ends with .raw at its word
+            raise soundfile.LibsndfileError(_UNRECOGNISED_FORMAT) from error
         self.sample_rate: int = self._file.samplerate
         self.n_samples: int = self._file.frames
         if self.sample_rate not in _SANE_RATES_HZ:
@@ -166,7 +171,7 @@ class AvSource:
         self.n_decoded = 0
         try:
             # the protocol is named because a file's own name may look like one
-            self._container = av.open(f"file:{path}", mode="r")
+            self._container = av.open(f"file:{path}", mode="r", metadata_errors="replace")
         except (av.error.FFmpegError, ValueError) as error:
             raise _not_readable(path, error) from error
         streams = self._container.streams.audio
@@ -216,8 +221,9 @@ class AvSource:
         buffer = np.empty(2 * BLOCK_SAMPLES, dtype=np.float32)
         filled = 0
         promised = self._promised_samples()
+        is_trimmed = self._container.format.name == _TRIMMED_FORMAT
         for mono in self._frames():
-            left = len(mono) if promised is None else min(len(mono), promised - self.n_decoded)
+            left = min(len(mono), promised - self.n_decoded) if is_trimmed and promised is not None else len(mono)
             first = max(0, skip - self.n_decoded)
             self.n_decoded += left
             waveform = mono[first:left]

@@ -1,5 +1,6 @@
 """The program's table of contents, and the one place where errors become sentences and exit codes."""
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -27,6 +28,16 @@ class _Program(TyperGroup):
         except TagcliError as error:
             typer.secho(f"tagcli: {error.message}", err=True, fg="red")
             raise typer.Exit(_exit_code(error)) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+class _Talk(logging.Handler):
+    """Says on stderr, wherever that leads at the moment, what the library logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        typer.echo(self.format(record), err=True)
 
 
 def _exit_code(error: TagcliError) -> ExitCode:
@@ -76,6 +87,8 @@ def program(
     Example: tagcli predict --model won2020-msd-fcn --write ~/Music
     """
     level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="tagcli: %(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(level=level, format="tagcli: %(message)s", handlers=[_Talk()], force=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     ctx.obj = quiet
     ctx.default_map = read_user_config(config, ctx.command)

@@ -24,7 +24,8 @@ class ListFormat(StrEnum):
 
 
 PathsArgument = Annotated[
-    list[Path], typer.Argument(metavar="PATH", help="Audio files, and folders to search.", show_default=False)
+    list[Path],
+    typer.Argument(metavar="PATH", help="Audio files, and folders to search.", show_default=False, readable=False),
 ]
 ModelOption = Annotated[
     str | None,
@@ -44,6 +45,10 @@ JobsOption = Annotated[
 ]
 ExcludeOption = Annotated[
     list[str] | None,
-    typer.Option("--exclude", metavar="GLOB", help="Leave out files and folders that match; may be given again."),
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        help="Leave out what is found in a folder when its name, or its path below the folder, matches; repeatable.",
+    ),
 ]
 ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="Lines to read, or JSON to process.")]

@@ -1,11 +1,10 @@
 """Results as data: one writer for each format, rows as they come, files whole or not at all."""
 
 import csv
-import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -63,7 +62,7 @@ class TableWriter:
         if self._stream.isatty():
             _print_fitted(self._stream, cells)
         else:
-            self._stream.write("\t".join(cells).rstrip("\t").replace("\n", "�") + "\n")
+            self._stream.write("\t".join(map(_make_printable, cells)).rstrip("\t") + "\n")
 
     def end(self, summary: dict[str, Any]) -> None:
         """Write nothing: the summary goes to the other stream."""
@@ -134,7 +133,7 @@ class CsvWriter:
 
 @contextmanager
 def open_output(path: Path | None, *, binary: bool = False) -> Iterator[Any]:
-    """Open a results file that appears under its name only when it is complete; None for stdout.
+    """Open a results file that appears under its name only when it is complete; None or - for stdout.
 
     Yields
     ------
@@ -146,26 +145,69 @@ def open_output(path: Path | None, *, binary: bool = False) -> Iterator[Any]:
     OutputError
         When it cannot be written.
     """
-    if path is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")
-        yield sys.stdout
-        sys.stdout.flush()
+    if path is None or str(path) == "-":
+        with _translate_os_errors("stdout"):
+            yield sys.stdout
+            sys.stdout.flush()
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = path.resolve()
+    is_special = target.exists() and not target.is_file()  # a pipe or a device is written to, never replaced
+    temporary = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") if binary else temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, BrokenPipeError):
-            raise
-        msg = f"The results file {path} cannot be written ({error.strerror}); choose another place."
-        raise OutputError(msg, path=path) from error
+        with _translate_os_errors(str(path)):
+            with temporary.open("wb") if binary else temporary.open("w", encoding="utf-8", newline="") as file:
+                yield file
+            if not is_special:
+                temporary.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        if not is_special:
+            temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _translate_os_errors(name: str) -> Iterator[None]:
+    """Tell in one sentence what the system says of a results file; a reader that has gone is no error of ours."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        msg = f"The results cannot be written to {name} ({error.strerror}); choose another place."
+        raise OutputError(msg) from error
+
+
+def check_outputs(outputs: Iterable[Path | None], tracks: Iterable[Path]) -> None:
+    """Refuse results files that are one another, or one of the tracks.
+
+    Raises
+    ------
+    OutputError
+        When a track, or another results file, would be lost.
+    """
+    given = [path for path in outputs if path is not None and str(path) != "-"]
+    if len({path.resolve() for path in given}) < len(given):
+        msg = f"Results of two kinds cannot go into one file ({given[0]}); give each its own."
+        raise OutputError(msg)
+    taken = {_identify(path): path for path in given if path.is_file()}
+    for track in tracks if taken else ():
+        if _identify(track) in taken:
+            msg = f"{track} is a track, and results are not written over it; choose another place for them."
+            raise OutputError(msg, path=track)
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """Give device and inode of a file; None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _make_printable(text: str) -> str:
+    """Replace what would move a terminal's cursor, or end a line or a cell."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _print_fitted(stream: TextIO, cells: list[str]) -> None:
@@ -177,5 +219,5 @@ def _print_fitted(stream: TextIO, cells: list[str]) -> None:
     table = Table.grid(padding=(0, 2), expand=True)
     for ratio in (5, 6, 2):
         table.add_column(ratio=ratio, overflow="fold")
-    table.add_row(*(Text(cell) for cell in cells))
+    table.add_row(*(Text(_make_printable(cell)) for cell in cells))
     Console(file=stream).print(table)

@@ -94,9 +94,12 @@ def predict(
         msg = f"No audio was found in {places}; give files, or folders with audio in them."
         raise CollectionError(msg)
 
+    from tagcli.cli.output import check_outputs, make_writer, open_output
+
+    check_outputs((output, embeddings, over_time), tracks)
+
     from tagcli.annotate import make_policy
     from tagcli.cli.extras import Extras
-    from tagcli.cli.output import make_writer, open_output
     from tagcli.tagger import TagOptions, describe_device, load_tagger
 
     tagger = load_tagger(model, device=device)
@@ -165,20 +168,24 @@ def _run(
 
     from tagcli.annotate import store_row
     from tagcli.cli.display import Progress
+    from tagcli.cli.interrupts import Interrupts
     from tagcli.rows import make_row
+    from tagcli.tags import TrackScores
 
     progress = Progress(tally, is_shown=not is_quiet)
+    interrupts = Interrupts()
     try:
-        with closing(tagger.score(tracks, options)) as results:
+        with interrupts.watch(), closing(tagger.score(tracks, options)) as results:
             for result in results:
-                row = make_row(result, tagger.header.vocabulary, top_n=top_n, thresholds=threshold)
-                if policy is not None:
-                    row = store_row(row, policy)
-                tally.add(row)
-                with progress.aside():
-                    writer.write(row)
-                extras.add(result)
-                progress.advance()
+                with interrupts.held():
+                    row = make_row(result, tagger.header.vocabulary, top_n=top_n, thresholds=threshold)
+                    if policy is not None:
+                        row = store_row(row, policy, heard=result.identity if isinstance(result, TrackScores) else None)
+                    tally.add(row)
+                    with progress.aside():
+                        writer.write(row)
+                    extras.add(result)
+                    progress.advance()
     except KeyboardInterrupt:
         return True
     finally:

@@ -1,5 +1,6 @@
 """The front end's configuration: it travels in the checkpoint, so that whoever has the weights has the input."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +42,11 @@ class FrontEndConfig:
     normalisation
         ``clip`` standardises each clip to mean 0 and variance 1 (Choi 2017); ``batch_norm`` is one scale and
         shift stored in the weights (Won 2020).
+
+    Raises
+    ------
+    ValueError
+        When a number is out of its range.
     """
 
     sample_rate: int
@@ -58,6 +64,15 @@ class FrontEndConfig:
     amin: float = 1e-10
     dynamic_range_db: float | None = None
     normalisation: Normalisation = "none"
+
+    def __post_init__(self) -> None:
+        counts = (self.sample_rate, self.n_fft, self.hop_length, self.n_mels)
+        if min(counts) < 1 or not 0.0 <= self.fmin < self.fmax:
+            msg = "sample rate, n_fft, hop length and number of mel bands are positive, and fmin is below fmax"
+            raise ValueError(msg)
+        if not (0.0 < self.power < math.inf and 0.0 < self.amin < math.inf):
+            msg = "power and amin are positive numbers"
+            raise ValueError(msg)
 
     def n_frames(self, n_samples: int) -> int:
         """Count the frames that a waveform of `n_samples` becomes."""

@@ -3,7 +3,6 @@
 from tagcli.metadata.fields import (
     FieldChange,
     Fields,
-    FileIdentity,
     GenrePolicy,
     Metadata,
     StoredField,
@@ -14,7 +13,6 @@ from tagcli.metadata.plan import apply_plan, plan_write, read_metadata
 __all__ = [
     "FieldChange",
     "Fields",
-    "FileIdentity",
     "GenrePolicy",
     "Metadata",
     "StoredField",

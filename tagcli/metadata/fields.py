@@ -1,12 +1,12 @@
 """What tagcli wants stored in a file, what a write would change, and what a file holds."""
 
 import math
-import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from tagcli.container import Container
+from tagcli.payload import FileIdentity
 
 TAGS_FIELD = "TAGCLI_TAGS"
 SCORES_FIELD = "TAGCLI_SCORES"
@@ -94,49 +94,6 @@ class FieldChange:
     field: str
     old: tuple[str, ...]
     new: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileIdentity:
-    """What tells that a file is still the one that was planned for.
-
-    Parameters
-    ----------
-    device, inode
-        Where the file system keeps it.
-    size
-        In bytes.
-    mtime_ns, ctime_ns
-        Last change of its content, and of its content or status. Some editors put the first one back.
-    """
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def from_status(cls, status: os.stat_result) -> "FileIdentity":
-        """Take the identity from what the operating system says of a file.
-
-        Parameters
-        ----------
-        status
-            Result of a stat.
-
-        Returns
-        -------
-        FileIdentity
-            The identity.
-        """
-        return cls(
-            device=status.st_dev,
-            inode=status.st_ino,
-            size=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

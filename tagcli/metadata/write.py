@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagcli.errors import MetadataError
-from tagcli.metadata.fields import FileIdentity, WritePlan
-from tagcli.payload import BLOCK_BYTES
+from tagcli.metadata.fields import WritePlan
+from tagcli.payload import BLOCK_BYTES, FileIdentity
 
 if sys.platform != "win32":
     import fcntl

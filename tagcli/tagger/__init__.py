@@ -49,7 +49,7 @@ class Tagger:
 
     def tag(
         self,
-        paths: Iterable[str | Path],
+        paths: str | Path | Iterable[str | Path],
         *,
         top_n: int = 5,
         threshold: float = 0.0,
@@ -85,8 +85,9 @@ class Tagger:
         >>> for row in tagger.tag(["music/"]):  # doctest: +SKIP
         ...     print(row.path, [tag.tag for tag in row.tags])
         """
+        roots = [paths] if isinstance(paths, str | Path) else paths
         chosen = replace(options or TagOptions(), clips=ClipChoice.parse(clips))
-        for result in self.score(find_tracks(paths, exclude=exclude), chosen):
+        for result in self.score(find_tracks(roots, exclude=exclude), chosen):
             yield make_row(result, self.header.vocabulary, top_n=top_n, thresholds=threshold)
 
 

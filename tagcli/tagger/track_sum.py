@@ -66,6 +66,7 @@ class TrackSum:
             scores=(self._scores / self.n_clips).astype(np.float32),
             n_clips=self.n_clips,
             duration_seconds=duration_seconds,
+            identity=clips.identity,
             warnings=tuple(warning for warning in WarningCode if warning in clips.warnings),
             taggram=np.concatenate(self._taggram) if self.with_taggram else None,
             clip_starts_seconds=np.array(self._starts) / clips.sample_rate if self.with_taggram else None,

@@ -1,0 +1,52 @@
+"""Ctrl-C between tracks: what has begun for one track is finished before the run ends."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupts:
+    """Holds Ctrl-C back while a track is being written and counted.
+
+    Outside of `held` it interrupts at once, as ever.
+    """
+
+    def __init__(self) -> None:
+        self._is_held = False
+        self._is_pending = False
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Take Ctrl-C over for as long as the context lasts; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._receive)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Finish what stands in the context first.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Behind the context, when Ctrl-C came meanwhile.
+        """
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        if self._is_pending:
+            raise KeyboardInterrupt
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if not self._is_held:
+            raise KeyboardInterrupt
+        self._is_pending = True
