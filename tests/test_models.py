@@ -162,7 +162,7 @@ def test_a_clip_scores_the_same_alone_and_in_any_company():
 @pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_convolution_runs_channels_last(name):
-    # a first layer that is not costs a CPU four times as much, and nothing else tells
+    # a first layer that is not costs a CPU several times as much, and nothing else tells
     for conv in InferenceConvNet(ConvNet(FIGURES[name][0])).convs:
         assert conv.weight.stride()[1] == 1
 
