@@ -1,7 +1,8 @@
 """What is stored of a track's tags, and the walk from a row to its file; tags and metadata do not know each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tagcli.checkpoint import CheckpointHeader
 from tagcli.errors import FailureCode, MetadataError, UnsupportedContainerError
@@ -48,6 +49,7 @@ def make_policy(
     top_n: int,
     threshold: float | None,
     genre: GenrePolicy = GenrePolicy.FILL,
+    half: bool = False,
     is_dry_run: bool = False,
 ) -> StorePolicy:
     """Settle what is stored of a model's tags.
@@ -56,7 +58,7 @@ def make_policy(
     ----------
     header, sha256
         Of the checkpoint.
-    clips, top_n
+    clips, top_n, half
         As the user chose; stored as provenance.
     threshold
         As the user chose; None for the checkpoint's own, or `STORED_SCORE` when it has none.
@@ -72,7 +74,7 @@ def make_policy(
     shown = "calibrated" if is_calibrated else f"{values[0]:g}"
     return StorePolicy(
         model=f"{header.name}@{sha256[:_SHA_DIGITS]}",
-        settings=f"clips={clips} top={top_n} threshold={shown}",
+        settings=f"clips={clips} top={top_n} threshold={shown}{' half' if half else ''}",
         thresholds=dict(zip(tags, values, strict=True)),
         genre=genre,
         is_dry_run=is_dry_run,
@@ -99,7 +101,13 @@ def make_fields(tags: Sequence[ScoredTag], policy: StorePolicy) -> Fields:
     )
 
 
-def store_row(row: Row, policy: StorePolicy, *, heard: FileIdentity | None) -> Row:
+def store_row(
+    row: Row,
+    policy: StorePolicy,
+    *,
+    heard: FileIdentity | None,
+    on_written: Callable[[Path, FileIdentity], None] | None = None,
+) -> Row:
     """Write a row's tags into its file, or plan to; the row tells what became of it.
 
     A file that cannot be written keeps every byte, and its row tells the reason; nothing is raised for it.
@@ -112,6 +120,8 @@ def store_row(row: Row, policy: StorePolicy, *, heard: FileIdentity | None) -> R
         What is stored, and how.
     heard
         The file that was scored; another one of its name is not given its tags. None when that is not known.
+    on_written
+        Told of the file as it is after its tags were written.
     """
     if row.status is not Status.OK:
         return row
@@ -121,7 +131,9 @@ def store_row(row: Row, policy: StorePolicy, *, heard: FileIdentity | None) -> R
             msg = f"{row.path} was changed after it was heard, so nothing is written; run again."
             raise MetadataError(msg, path=row.path)
         if not policy.is_dry_run:
-            apply_plan(plan)
+            identity = apply_plan(plan)
+            if identity is not None and on_written is not None:
+                on_written(row.path, identity)
     except UnsupportedContainerError as error:
         return replace(row, written=Written.UNSUPPORTED, message=error.message)
     except MetadataError as error:

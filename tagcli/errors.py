@@ -2,6 +2,7 @@
 
 TagcliError
 ├── AudioError            a track cannot be decoded; carries a `FailureCode`
+├── DecoderError          no track can be decoded: a process for it does not start
 ├── MetadataError         a file's metadata cannot be read, planned or written
 │   └── UnsupportedContainerError   the container or tag version is not one that tagcli writes
 ├── CheckpointError       a checkpoint file is missing, damaged or of an unknown format
@@ -9,6 +10,8 @@ TagcliError
 ├── DeviceError           the device asked for is not there
 ├── CollectionError       no audio was found
 ├── OutputError           a results file cannot be written
+├── ResultsError          a results file cannot be read, or not merged with another
+├── StoreError            the cache cannot be used
 └── ConfigurationError    the user's configuration file cannot be used
 
 Every message is one sentence that names the file and says what to do. Third-party exceptions are
@@ -84,11 +87,18 @@ class AudioError(TagcliError):
         The track.
     code
         The reason, as rows carry it.
+    is_passing
+        Whether another try may end otherwise although the audio bytes are the same: the system was in the way.
     """
 
-    def __init__(self, message: str, *, path: Path, code: FailureCode) -> None:
+    def __init__(self, message: str, *, path: Path, code: FailureCode, is_passing: bool = False) -> None:
         super().__init__(message, path=path)
         self.code = code
+        self.is_passing = is_passing
+
+
+class DecoderError(TagcliError):
+    """A process for decoding that does not start."""
 
 
 class MetadataError(TagcliError):
@@ -119,5 +129,13 @@ class OutputError(TagcliError):
     """A results file that cannot be written."""
 
 
+class ResultsError(TagcliError):
+    """A results file that cannot be read, or not merged with another."""
+
+
 class ConfigurationError(TagcliError):
     """A configuration file that cannot be read, or that names what there is not."""
+
+
+class StoreError(TagcliError):
+    """A cache that cannot be opened, read or written."""

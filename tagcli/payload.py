@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,7 @@ LYRICS3V1_MAX_BYTES = 5100 + 9
 
 BLOCK_BYTES = 1 << 20
 """How much is held in memory while a file is read from end to end."""
+_HASHED_BYTES = 1 << 17  # at a time, into one buffer that stays in the processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class FileIdentity:
 
 
 @contextmanager
-def open_track(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def open_track(path: Path) -> Iterator[tuple[BufferedReader, int]]:
     """Open a regular file for reading, and say in one sentence what is wrong when that fails.
 
     Parameters
@@ -103,7 +105,7 @@ def open_track(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
     Yields
     ------
-    tuple of BinaryIO and int
+    tuple of BufferedReader and int
         The open file and its size in bytes.
 
     Raises
@@ -185,21 +187,22 @@ def hash_payload(path: Path) -> str:
     Returns
     -------
     str
-        BLAKE2b, 64 hexadecimal digits. It stays the same when tags are added, edited or removed.
+        SHA-256, 64 hexadecimal digits. It stays the same when tags are added, edited or removed.
 
     Raises
     ------
     MetadataError
         When the file cannot be read.
     """
-    digest = hashlib.blake2b(digest_size=32)
+    digest = hashlib.sha256()  # twice as fast as BLAKE2b where the processor has instructions for it
     with open_track(path) as (file, size):
         payload = _find_payload(file, size)
         file.seek(payload.start)
         left = payload.end - payload.start
-        while left and (block := file.read(min(left, BLOCK_BYTES))):
-            digest.update(block)
-            left -= len(block)
+        block = memoryview(bytearray(_HASHED_BYTES))
+        while left and (n_bytes := file.readinto(block[: min(left, _HASHED_BYTES)])):
+            digest.update(block[:n_bytes])
+            left -= n_bytes
     return digest.hexdigest()
 
 

@@ -2,14 +2,16 @@
 
 import base64
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from tagcli.errors import FailureCode, SkipCode, WarningCode
-from tagcli.tags import Failure, ScoredTag, TrackScores, Vocabulary, select_tags
+from tagcli.tags import Category, Failure, ScoredTag, TrackScores, Vocabulary, select_tags
 
 SCORE_DECIMALS = 6
 
@@ -77,6 +79,33 @@ class Row:
         }
         return fields
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Row":
+        """Make the row of what `to_dict` gave.
+
+        It does not tell the label and the category of a tag: the tag itself and `Category.OTHER` stand for them.
+
+        Raises
+        ------
+        ValueError
+            When it is no such row; the text says why.
+        """
+        if wrong := (fields.keys() - {"path_b64"}) ^ _KEYS:
+            msg = f"{min(wrong)!r:.60} is missing or unknown"
+            raise ValueError(msg)
+        duration = fields["duration_seconds"]
+        return cls(
+            path=_read_path(fields),
+            status=Status(fields["status"]),
+            reason=None if fields["reason"] is None else _read_reason(fields["reason"]),
+            message=None if fields["message"] is None else _read_text("message", fields["message"]),
+            warnings=tuple(WarningCode(code) for code in _read_list("warnings", fields["warnings"])),
+            duration_seconds=None if duration is None else _read_number("duration_seconds", duration),
+            n_clips=_read_count("n_clips", fields["n_clips"]),
+            tags=tuple(_read_tag(tag) for tag in _read_list("tags", fields["tags"])),
+            written=None if fields["written"] is None else Written(fields["written"]),
+        )
+
 
 def make_row(
     result: TrackScores | Failure,
@@ -116,3 +145,70 @@ def describe_path(path: Path) -> dict[str, str]:
 def make_readable(text: str) -> str:
     """Put replacement characters where a text names a file whose name is not UTF-8, so that it can be printed."""
     return os.fsencode(text).decode("utf-8", errors="replace")
+
+
+# What a results file says, checked before it is believed
+
+
+def _read_path(fields: dict[str, Any]) -> Path:
+    """Give the path of a row, from its bytes where they are told."""
+    raw = _read_text("path", fields["path"]).encode("utf-8")
+    if "path_b64" in fields:
+        raw = base64.b64decode(_read_text("path_b64", fields["path_b64"]), validate=True)
+    if not raw or b"\0" in raw:
+        msg = f"no file has the path {raw!r:.60}"
+        raise ValueError(msg)
+    return Path(os.fsdecode(raw))
+
+
+def _read_reason(value: Any) -> FailureCode | SkipCode:
+    """Give the code of a reason."""
+    with suppress(ValueError):
+        return SkipCode(value)
+    return FailureCode(value)
+
+
+def _read_tag(value: Any) -> ScoredTag:
+    """Give a tag; rows of one model share its text, as there may be millions."""
+    if not isinstance(value, dict) or value.keys() != {"tag", "score"}:
+        msg = f"{value!r:.60} is no tag with its score"
+        raise ValueError(msg)
+    tag = sys.intern(_read_text("tag", value["tag"]))
+    return ScoredTag(tag=tag, score=_read_number("score", value["score"], most=1.0), label=tag, category=Category.OTHER)
+
+
+def _read_text(name: str, value: Any) -> str:
+    """Give a text that can be written again; JSON can spell halves of characters, which UTF-8 cannot."""
+    with suppress(UnicodeEncodeError):
+        if isinstance(value, str):
+            value.encode("utf-8")
+            return value
+    msg = f"{name} is {value!r:.60}, which is no text"
+    raise ValueError(msg)
+
+
+def _read_number(name: str, value: Any, *, most: float = sys.float_info.max) -> float:
+    """Give a number from 0 to `most`."""
+    if type(value) in (int, float) and 0 <= value <= most:
+        return float(value)
+    msg = f"{name} is {value!r:.60}, which is no number from 0 to {most:g}"
+    raise ValueError(msg)
+
+
+def _read_count(name: str, value: Any) -> int:
+    """Give a whole number from 0 up."""
+    if type(value) is int and value >= 0:
+        return value
+    msg = f"{name} is {value!r:.60}, which is no number of things"
+    raise ValueError(msg)
+
+
+def _read_list(name: str, value: Any) -> list[Any]:
+    """Give a list."""
+    if isinstance(value, list):
+        return value
+    msg = f"{name} is {value!r:.60}, which is no list"
+    raise ValueError(msg)
+
+
+_KEYS = frozenset(Row(path=Path(), status=Status.OK).to_dict())

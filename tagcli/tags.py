@@ -136,12 +136,15 @@ class Failure:
         One sentence for the user.
     duration_seconds
         Length of the track when it could be decoded.
+    is_passing
+        Whether another try may end otherwise although the audio bytes are the same: the system was in the way.
     """
 
     path: Path
     code: FailureCode | SkipCode
     message: str
     duration_seconds: float | None = None
+    is_passing: bool = False
 
 
 def select_tags(
@@ -177,9 +180,9 @@ def select_tags(
     if scores.shape != (len(vocabulary),):
         msg = f"scores of shape {scores.shape} do not fit the {len(vocabulary)} tags of {vocabulary.name}"
         raise ValueError(msg)
-    floor = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), scores.shape)
     order = np.argsort(-scores, kind="stable")
-    chosen = [index for index in order if scores[index] >= floor[index]][:top_n]
+    is_enough = scores.astype(np.float64) >= np.asarray(thresholds, dtype=np.float64)
+    chosen = order[is_enough[order]][:top_n].tolist()
     return [
         ScoredTag(
             tag=vocabulary.tags[index],

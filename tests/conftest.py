@@ -1,5 +1,6 @@
 """Fixtures: audio that is made on the spot, a tiny tagger, and the shared material when it lies beside the checkout."""
 
+import os
 from pathlib import Path
 
 import av
@@ -162,3 +163,16 @@ def make_tiny_checkpoint(path, *, name="tiny"):
 def tiny_checkpoint(tmp_path_factory):
     """A random tagger's checkpoint: 8 kHz, 2 s clips, 6 tags, 3 of them genres."""
     return make_tiny_checkpoint(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+def count_decoders():
+    """How many decoding processes this one has started that still live; Linux only."""
+    me = os.getpid()
+    n_decoders = 0
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            n_decoders += parent == me and b"tagcli.audio.workers" in (place / "cmdline").read_bytes()
+        except OSError:
+            continue
+    return n_decoders

@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+import unicodedata
+from collections import Counter
+from pathlib import Path, PurePath
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tagcli.audio.collection import EXTENSIONS, find_tracks
+from tagcli.audio.collection import EXTENSIONS, Shard, find_tracks
 
 COMMON = {".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".wav", ".aiff", ".wv", ".ape"}
 FOLDERS_DEEP = 1500
@@ -256,3 +258,131 @@ def test_a_link_to_a_folder_above_the_root_is_not_followed(tmp_path):
     album = tmp_path / "music" / "album"
     assert list(find_tracks([album])) == [album / "b.mp3"]
     assert list(find_tracks([album, tmp_path / "music"])) == [album / "b.mp3", tmp_path / "music" / "a.mp3"]
+
+
+# Shards
+
+SHARD_OF_FIVE = {
+    "a.mp3": 4,
+    "A/01 é.flac": 1,
+    "音楽/b.ogg": 3,
+}
+"""Kept from version to version, or a run on several machines that is taken up again leaves tracks out."""
+
+
+@pytest.mark.parametrize(("text", "shard"), [("2/5", (2, 5)), ("1/1", (1, 1)), ("5/5", (5, 5)), ("07/10", (7, 10))])
+def test_a_shard_is_read(text, shard):
+    parsed = Shard.parse(text)
+    assert (parsed.index, parsed.count) == shard
+    assert Shard.parse(str(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2", "0/5", "6/5", "0/0", "1/0", "-1/5", "1/-5", "2/5/9", "a/b", " 2/5", "2/5\n", "2.0/5", "²/5", "1/1e3"],
+)
+def test_what_is_no_shard_is_refused(text):
+    with pytest.raises(ValueError, match="shard"):
+        Shard.parse(text)
+
+
+@pytest.mark.parametrize("index", [0, 6, -1])
+def test_there_is_no_shard_beyond_their_number(index):
+    with pytest.raises(ValueError, match=f"no shard {index} of 5"):
+        Shard(index=index, count=5)
+
+
+def shard_of(name, count=5):
+    (index,) = [index for index in range(1, count + 1) if Shard(index=index, count=count).holds(PurePath(name))]
+    return index
+
+
+@pytest.mark.parametrize(("name", "index"), SHARD_OF_FIVE.items())
+def test_the_shard_of_a_name_never_changes(name, index):
+    assert shard_of(name) == index
+
+
+def test_a_shard_does_not_depend_on_how_letters_are_composed():
+    for number in range(20):
+        name = f"é ü が {number}.mp3"
+        assert shard_of(unicodedata.normalize("NFD", name)) == shard_of(unicodedata.normalize("NFC", name))
+
+
+@given(st.lists(st.binary(min_size=1, max_size=8), max_size=30), st.integers(1, 9))
+def test_every_name_is_in_one_shard(names, count):
+    for name in names:
+        assert 1 <= shard_of(os.fsdecode(name.replace(b"\0", b"")), count) <= count
+
+
+def test_shards_are_of_like_size():
+    n_tracks, count = 3000, 3
+    sizes = Counter(shard_of(f"Artist {number % 50}/{number}.mp3", count) for number in range(n_tracks))
+    assert min(sizes.values()) > 0.9 * n_tracks / count
+
+
+@given(TREES, st.integers(1, 4))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_shards_are_disjoint_and_complete_and_keep_the_order(tmp_path_factory, tree, count):
+    root = tmp_path_factory.mktemp("tree")
+    for folders, name in tree:
+        folder = root.joinpath(*(f"{name}.d" for name in folders))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.mp3").touch()
+    (root / os.fsdecode(b"\xff.mp3")).touch()
+    deeper = [path for path in root.rglob("*") if "/." not in path.as_posix()[len(root.as_posix()) :]]
+    for roots in ([root], [*deeper, root], [root, *deeper]):  # a track that is found twice, by other ways
+        found = list(find_tracks(roots))
+        shards = [list(find_tracks(roots, shard=Shard(index=i, count=count))) for i in range(1, count + 1)]
+        assert sorted(path for shard in shards for path in shard) == sorted(found)
+        for shard in shards:
+            assert shard == [path for path in found if path in set(shard)]
+
+
+def test_a_shard_is_the_same_wherever_the_collection_is_mounted(tmp_path, monkeypatch):
+    names = [f"{artist}/{number}.mp3" for artist in "abc" for number in range(8)]
+    here, there = make_tree(tmp_path / "here", *names), make_tree(tmp_path / "mnt" / "there", *names)
+    shard = Shard(index=2, count=3)
+    expected = [path.relative_to(here) for path in find_tracks([here], shard=shard)]
+    assert 0 < len(expected) < len(names)
+    assert [path.relative_to(there) for path in find_tracks([there], shard=shard)] == expected
+    monkeypatch.chdir(here)
+    assert list(find_tracks(["."], shard=shard)) == expected
+    assert list(find_tracks(["../here"], shard=shard)) == [Path("../here") / path for path in expected]
+
+
+def test_a_file_given_by_itself_goes_by_its_name(tmp_path):
+    names = [f"{number}.mp3" for number in range(8)]
+    make_tree(tmp_path, *(f"a/{name}" for name in names), *(f"b/{name}" for name in names))
+    shard = Shard(index=1, count=2)
+    found = [[path.name for path in find_tracks([tmp_path / x / name for name in names], shard=shard)] for x in "ab"]
+    assert found[0] == found[1] == [name for name in names if shard_of(name, 2) == 1]
+    assert 0 < len(found[0]) < len(names)
+
+
+def test_what_is_not_there_is_told_in_every_shard(tmp_path):
+    make_tree(tmp_path, "music/a.mp3")
+    missing = [tmp_path / "not mounted", tmp_path / "gone.mp3"]
+    for index in (1, 2, 3):
+        assert list(find_tracks([*missing, *missing], shard=Shard(index=index, count=3))) == missing
+
+
+def test_a_barred_folder_is_told_in_every_shard(open_folder):
+    make_tree(open_folder, "a.mp3", "barred/b.mp3", "c/d.mp3")
+    (open_folder / "barred").chmod(0)
+    program = f"""
+import os
+from tagcli.audio.collection import Shard, find_tracks
+if os.getuid() == 0:
+    os.setgid({NOBODY})
+    os.setuid({NOBODY})
+for index in (1, 2, 3):
+    print(*find_tracks(["."], shard=Shard(index=index, count=3)))
+"""
+    run = [sys.executable, "-c", program]
+    done = subprocess.run(run, cwd=open_folder, capture_output=True, text=True, check=False)
+    if "No module named" in done.stderr:
+        pytest.skip("the unprivileged user cannot read the program itself")
+    assert done.stderr == ""
+    shards = [line.split() for line in done.stdout.splitlines()]
+    assert sorted(path for shard in shards for path in shard) == ["a.mp3", *["barred"] * 3, "c/d.mp3"]
+    assert all("barred" in shard for shard in shards)

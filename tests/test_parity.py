@@ -9,8 +9,8 @@ import torch
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.audio.decode import Track
 from tagcli.checkpoint import read_header
-from tagcli.tagger import TaggerModule, TagOptions, load_tagger
-from tagcli.tagger.pipeline import tag_tracks
+from tagcli.tagger import TagOptions, load_tagger
+from tagcli.tagger.module import TaggerModule
 from tagcli.weights.intake import import_weights, pull
 
 FCN = ("msd", "mtat", "jamendo")
@@ -145,15 +145,13 @@ def test_a_whole_file_gets_the_stored_scores(published, golden, tmp_path):
     """The stored 29.1 s as a file: its middle clip is the stored one, the sixteen of the protocol the stored mean."""
     import soundfile
 
-    module = TaggerModule.from_checkpoint(published.msd)
+    tagger = load_tagger(published.msd, device="cpu")
     paths = []
     for number, clip in golden.items():
         paths.append(tmp_path / f"{number}.wav")
         soundfile.write(paths[-1], clip.waveform, 16_000, subtype="FLOAT")
     options = TagOptions(clips=ClipChoice.parse("middle"), with_embeddings=True)
-    for result, clip in zip(
-        tag_tracks(module, paths, device=torch.device("cpu"), options=options), golden.values(), strict=True
-    ):
+    for result, clip in zip(tagger.score(paths, options), golden.values(), strict=True):
         assert result.n_clips == 1
         assert result.duration_seconds == pytest.approx(29.1)
         np.testing.assert_allclose(result.scores, clip.msd_fcn, rtol=0, atol=SCORES)

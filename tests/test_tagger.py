@@ -1,6 +1,7 @@
 """The corridor: many tracks at once, in order, the same scores whichever way they go, and nothing left behind."""
 
 import dataclasses
+import functools
 import gc
 import threading
 import time
@@ -10,24 +11,30 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import count_decoders
 
 import tagcli
 from tagcli.audio.clips import ClipChoice
-from tagcli.audio.reading import TrackClips
+from tagcli.audio.reading import ThreadReader, TrackClips
+from tagcli.audio.workers import ProcessReader
 from tagcli.checkpoint import load_tensors, read_header
 from tagcli.errors import CheckpointError, DeviceError, FailureCode, SkipCode, WarningCode, WeightsError
 from tagcli.features.log_mel import LogMel
 from tagcli.models.convnet import ConvNet
 from tagcli.rows import Row, Status
-from tagcli.tagger import Tagger, TaggerModule, TagOptions, load_tagger, pipeline
+from tagcli.tagger import StageTimes, Tagger, TagOptions, load_tagger, open_tagger, pipeline
 from tagcli.tagger.device import choose_device, describe_device
-from tagcli.tagger.pipeline import TRACKS_AHEAD, tag_tracks
+from tagcli.tagger.module import TaggerModule
+from tagcli.tagger.pipeline import tag_tracks
+from tagcli.tagger.scorer import BatchScorer, CpuScorer
 from tagcli.tags import Failure, TrackScores
 
 SCORES = 1e-5
 """Across batch sizes, workers and paths: float32 sums in another order."""
 CUDA_SCORES = 1e-4
 """Across devices: another Fourier transform and other convolutions, in float32 throughout."""
+HALF_SCORES = 5e-3
+"""float16 has eleven bits."""
 SCORE_SPREAD = 1e-3
 """A tagger that says the same of every track would pass any comparison."""
 PATIENCE_SECONDS = 20.0
@@ -56,16 +63,39 @@ def collection(music, encode, tmp_path_factory):
     return sorted(folder.iterdir())
 
 
-def choose(way):
-    """The CPU's way, or the GPU's way on a CPU."""
-    if way == "whole":
-        return lambda module, paths, options: tag_tracks(module, paths, device=CPU, options=options)
-    return lambda module, paths, options: pipeline._tag_batched(
-        module, paths, device=CPU, n_workers=options.n_workers or 2, options=options
-    )
+def run_on(way, module, paths, options, *, make_reader=None, **more):
+    """Tag by the CPU's way, or by the GPU's way on a CPU, with one device or two."""
+
+    def open_scorer(on_error):
+        if way == "whole":
+            return CpuScorer(module, batch_size=options.batch_size, with_embeddings=options.with_embeddings)
+        return BatchScorer(
+            [module] * (2 if way == "two devices" else 1),
+            clip_samples=module.header.clip.n_samples,
+            batch_size=options.batch_size,
+            with_embeddings=options.with_embeddings,
+            on_error=on_error,
+        )
+
+    make_reader = make_reader or functools.partial(make_thread_reader, module, options)
+    options = dataclasses.replace(options, n_workers=options.n_workers or 2)
+    return tag_tracks(paths, make_reader=make_reader, open_scorer=open_scorer, options=options, **more)
 
 
-WAYS = pytest.mark.parametrize("run", [choose("whole"), choose("batched")], ids=["whole", "batched"])
+def make_thread_reader(module, options):
+    header = module.header
+    return ThreadReader(sample_rate=header.front_end.sample_rate, rule=header.clip, choice=options.clips)
+
+
+def tag_whole(module, paths, options):
+    return run_on("whole", module, paths, options)
+
+
+WAYS = pytest.mark.parametrize(
+    "run",
+    [functools.partial(run_on, way) for way in ("whole", "batched", "two devices")],
+    ids=["whole", "batched", "two devices"],
+)
 
 
 def assert_same_results(found, expected, tolerance=SCORES):
@@ -89,7 +119,7 @@ def score_by_hand(path, module, choice=None):
 @pytest.fixture(scope="module")
 def expected(module, collection):
     """What the simplest run gives: one worker, one clip at a time."""
-    results = list(tag_tracks(module, collection, device=CPU, options=TagOptions(n_workers=1, batch_size=1)))
+    results = list(tag_whole(module, collection, TagOptions(n_workers=1, batch_size=1)))
     scores = np.stack([result.scores for result in results if isinstance(result, TrackScores)])
     assert scores.std(axis=0).max() > SCORE_SPREAD
     return results
@@ -169,6 +199,12 @@ def test_order_and_companions_change_nothing(run, module, collection, expected):
     assert_same_results(twice, [expected[2]] * 3)
 
 
+@pytest.mark.parametrize("wrong", [{"n_workers": 0}, {"batch_size": 0}, {"n_workers": -1, "batch_size": 4}])
+def test_nobody_and_nothing_are_refused(wrong):
+    with pytest.raises(ValueError, match="score nothing"):
+        TagOptions(**wrong)
+
+
 @WAYS
 def test_no_tracks_give_no_results(run, module):
     assert list(run(module, [], TagOptions(n_workers=2))) == []
@@ -223,7 +259,7 @@ def test_almost_silent_is_not_silent(module, tmp_path, music):
         waveform = music(2, 8000, n_channels=1)[0]
         paths.append(tmp_path / f"{name}.wav")
         soundfile.write(paths[-1], waveform / np.abs(waveform).max() * peak, 8000, subtype="FLOAT")
-    below, above = tag_tracks(module, paths, device=CPU, options=TagOptions(n_workers=1))
+    below, above = tag_whole(module, paths, TagOptions(n_workers=1))
     assert below.code is SkipCode.SILENT
     assert below.duration_seconds == 2
     assert isinstance(above, TrackScores)
@@ -233,7 +269,7 @@ def test_silence_before_and_after_the_music_is_not_a_silent_track(module, tmp_pa
     waveform = np.zeros(80_000, dtype=np.float32)
     waveform[40_000:42_000] = -np.abs(music(0.25, 8000, n_channels=1)[0])
     soundfile.write(tmp_path / "gap.wav", waveform, 8000)
-    (result,) = tag_tracks(module, [tmp_path / "gap.wav"], device=CPU, options=TagOptions(n_workers=1))
+    (result,) = tag_whole(module, [tmp_path / "gap.wav"], TagOptions(n_workers=1))
     assert isinstance(result, TrackScores)
     assert np.isfinite(result.scores).all()
 
@@ -285,20 +321,37 @@ def test_a_finished_run_leaves_no_threads_and_torchs_threads_as_they_were(run, m
 
 
 @WAYS
-@pytest.mark.parametrize("n_workers", [1, 2])
-def test_tracks_are_started_no_further_ahead_than_memory_allows(run, n_workers, module, collection):
+def test_a_long_track_does_not_hold_up_the_others_and_they_do_not_run_away(run, module, collection):
+    may_go_on = threading.Event()
     n_started = 0
 
-    def paths():
-        nonlocal n_started
-        for _ in range(30):
+    class SlowReader:
+        def open(self, path):
+            nonlocal n_started
             n_started += 1
-            yield collection[1]
+            if path == collection[0]:
+                assert may_go_on.wait(PATIENCE_SECONDS)
+            return make_thread_reader(module, TagOptions()).open(path)
 
-    for n_given, _ in enumerate(run(module, paths(), TagOptions(n_workers=n_workers, batch_size=1)), start=1):
-        time.sleep(0.02)  # long enough for the workers to run away
-        assert n_started <= n_given + TRACKS_AHEAD * n_workers
-    assert n_started == 30
+        def close(self):
+            pass
+
+    def let_go():
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while n_started < pipeline.RESULTS_AHEAD and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)  # long enough to run away
+        counts.append(n_started)
+        may_go_on.set()
+
+    counts = []
+    waiter = threading.Thread(target=let_go)
+    waiter.start()
+    paths = [collection[0]] + [collection[6]] * (2 * pipeline.RESULTS_AHEAD)
+    results = list(run(module, paths, TagOptions(), make_reader=SlowReader))
+    waiter.join()
+    assert counts == [pipeline.RESULTS_AHEAD]
+    assert [result.path for result in results] == paths
 
 
 @WAYS
@@ -339,18 +392,20 @@ def test_an_unexpected_error_comes_out_and_nothing_hangs(run, n_workers, tiny_ch
 
 @WAYS
 @pytest.mark.parametrize("n_workers", [1, 3])
-def test_an_unexpected_error_while_decoding_comes_out(run, n_workers, module, collection, monkeypatch):
-    read_clips = pipeline._read_clips
+def test_an_unexpected_error_while_decoding_comes_out(run, n_workers, module, collection):
+    class BrokenReader:
+        def open(self, path):
+            if path == collection[3]:
+                msg = "out of memory"
+                raise MemoryError(msg)
+            return make_thread_reader(module, TagOptions()).open(path)
 
-    def fail_at(module, path, options):
-        if path == collection[3]:
-            msg = "out of memory"
-            raise MemoryError(msg)
-        return read_clips(module, path, options)
+        def close(self):
+            pass
 
-    monkeypatch.setattr(pipeline, "_read_clips", fail_at)
+    options = TagOptions(n_workers=n_workers, batch_size=1)
     with pytest.raises(MemoryError, match="out of memory"):
-        list(run(module, collection * 5, TagOptions(n_workers=n_workers, batch_size=1)))
+        list(run(module, collection * 5, options, make_reader=BrokenReader))
     assert_no_threads_are_left()
 
 
@@ -409,7 +464,7 @@ def test_cuda_and_the_cpu_agree(tiny_checkpoint, collection):
     options = TagOptions(n_workers=4, with_embeddings=True, with_taggram=True)
     on_cpu = list(load_tagger(tiny_checkpoint, device="cpu").score(collection, options))
     tagger = load_tagger(tiny_checkpoint, device="cuda")
-    assert describe_device(tagger.device).startswith("cuda:0 (")
+    assert tagger.device_description.startswith("cuda:0 (")
     for batch_size in (1, 3, 64):
         chosen = dataclasses.replace(options, batch_size=batch_size)
         on_cuda = list(tagger.score(collection, chosen))
@@ -501,3 +556,110 @@ def test_the_library_imports_torch_only_when_it_is_used():
     assert tagcli.Tagger is Tagger
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = tagcli.nothing
+
+
+# Decoding in processes, and devices that run out of memory
+
+
+@pytest.mark.parametrize("way", ["whole", "batched"])
+def test_decoding_in_processes_changes_nothing(way, module, collection, expected):
+    header = module.header
+    make_reader = functools.partial(
+        ProcessReader, sample_rate=header.front_end.sample_rate, rule=header.clip, choice=ClipChoice()
+    )
+    options = TagOptions(n_workers=2, batch_size=4)
+    found = list(run_on(way, module, collection, options, make_reader=make_reader, n_gathered=1))
+    assert_same_results(found, expected)
+    assert count_decoders() == 0
+
+
+def test_whoever_stops_early_leaves_no_processes(module, collection):
+    header = module.header
+    make_reader = functools.partial(
+        ProcessReader, sample_rate=header.front_end.sample_rate, rule=header.clip, choice=ClipChoice()
+    )
+    results = run_on("batched", module, collection * 20, TagOptions(n_workers=2), make_reader=make_reader, n_gathered=1)
+    next(results)
+    assert count_decoders() == 2
+    results.close()
+    assert count_decoders() == 0
+
+
+class Small(TaggerModule):
+    """A tagger on a device whose memory takes only a few clips."""
+
+    n_clips_at_most = 3
+
+    def score(self, waveform, *, with_embeddings):
+        if len(waveform) > self.n_clips_at_most:
+            msg = "out of memory"
+            raise torch.OutOfMemoryError(msg)
+        return super().score(waveform, with_embeddings=with_embeddings)
+
+
+@pytest.mark.parametrize("n_clips_at_most", [1, 3, 8])
+def test_a_batch_that_does_not_fit_is_halved_and_the_run_goes_on(
+    n_clips_at_most, tiny_checkpoint, collection, expected, caplog
+):
+    small = Small.from_checkpoint(tiny_checkpoint)
+    small.n_clips_at_most = n_clips_at_most
+    options = TagOptions(n_workers=3, batch_size=11, with_embeddings=True, with_taggram=True)
+    scorers = []
+
+    def open_scorer(on_error):
+        scorers.append(
+            BatchScorer([small], clip_samples=16_000, batch_size=11, with_embeddings=True, on_error=on_error)
+        )
+        return scorers[0]
+
+    make_reader = functools.partial(make_thread_reader, small, options)
+    # the device is slower than three workers, so that batches fill
+    paths = [collection[0]] * 12
+    found = list(tag_tracks(paths, make_reader=make_reader, open_scorer=open_scorer, options=options))
+    assert_same_results(found, [expected[0]] * 12)
+    for result in found:
+        np.testing.assert_allclose(result.taggram, score_by_hand(collection[0], small), rtol=0, atol=SCORES)
+    assert 1 <= scorers[0].batch_size < 11
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * len(caplog.records)
+    assert "does not suffice; clips are scored" in caplog.records[0].message
+
+
+def test_a_device_that_takes_not_even_one_clip_is_an_error(tiny_checkpoint, collection):
+    small = Small.from_checkpoint(tiny_checkpoint)
+    small.n_clips_at_most = 0
+    with pytest.raises(DeviceError, match=r"memory of cpu does not suffice for one clip.*--device cpu"):
+        list(run_on("batched", small, collection, TagOptions(n_workers=2)))
+    assert_no_threads_are_left()
+
+
+def test_half_precision_differs_by_little(tiny_checkpoint, collection, expected):
+    halved = TaggerModule.from_checkpoint(tiny_checkpoint).halve()
+    found = list(run_on("batched", halved, collection[:4], TagOptions(n_workers=2, with_embeddings=True)))
+    differences = [np.abs(ours.scores - theirs.scores).max() for ours, theirs in zip(found, expected, strict=False)]
+    assert 0 < max(differences) < HALF_SCORES
+    assert found[0].scores.dtype == np.float32
+
+
+def test_half_precision_on_a_cpu_is_refused(tagger, collection):
+    with pytest.raises(DeviceError, match="leave --half away"):
+        list(tagger.score(collection[:1], TagOptions(half=True)))
+    assert_no_threads_are_left()
+
+
+def test_a_checkpoint_whose_tensors_are_damaged_fails_before_the_first_result(tiny_checkpoint, tmp_path, collection):
+    data = bytearray(tiny_checkpoint.read_bytes())
+    (tmp_path / "cut.safetensors").write_bytes(data[:-4])
+    with pytest.raises(CheckpointError):
+        list(open_tagger(tmp_path / "cut.safetensors", device="cpu").score(collection, TagOptions()))
+    assert_no_threads_are_left()
+
+
+def test_workers_tell_what_they_spent_their_time_with(module, collection):
+    times = StageTimes()
+    assert times.shares == {}
+    list(run_on("whole", module, collection, TagOptions(n_workers=2), times=times))
+    assert sum(times.shares.values()) == pytest.approx(1)
+    assert list(times.shares.values()) == sorted(times.shares.values(), reverse=True)
+    assert times.shares["decoding"] > 0
+    assert times.shares["scoring"] > 0
+    assert times.shares["looking up"] == 0

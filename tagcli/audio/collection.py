@@ -1,16 +1,83 @@
 """Find the tracks of a collection, in a stable order."""
 
 import fnmatch
+import hashlib
 import os
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 _NAMES = "mp3 flac ogg oga opus m4a mp4 aac wma wav aiff aif wv ape mka"
 EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
 
 
-def find_tracks(roots: Iterable[str | Path], *, exclude: Sequence[str] = ()) -> Iterator[Path]:
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One share of a collection that several machines divide among them.
+
+    A track's shard follows from its path below the folder that is searched: it is the same on each run, and on each
+    machine wherever that folder is mounted.
+
+    Parameters
+    ----------
+    index
+        Which one, from 1 to `count`.
+    count
+        How many there are.
+
+    Raises
+    ------
+    ValueError
+        When there is no such shard.
+    """
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            msg = f"there is no shard {self.index} of {self.count}; they are counted from 1"
+            raise ValueError(msg)
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read a shard such as ``2/5``.
+
+        Raises
+        ------
+        ValueError
+            For anything else.
+        """
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        if match is None:
+            msg = f"{text!r} is no shard such as 2/5, the second of five"
+            raise ValueError(msg)
+        return cls(index=int(match[1]), count=int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def holds(self, below_root: PurePath) -> bool:
+        """Tell whether a track belongs to the shard.
+
+        Parameters
+        ----------
+        below_root
+            The track's path below the folder that was searched; of a file that was given by itself, its name.
+        """
+        name = os.fsencode(below_root.as_posix())
+        with suppress(UnicodeDecodeError):  # systems differ in how they compose letters; other bytes stay as they are
+            name = unicodedata.normalize("NFC", name.decode("utf-8")).encode("utf-8")
+        digest = hashlib.blake2b(name, digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.index - 1
+
+
+def find_tracks(
+    roots: Iterable[str | Path], *, exclude: Sequence[str] = (), shard: Shard | None = None
+) -> Iterator[Path]:
     """Walk files and folders and yield every track once.
 
     A path that is given by name is yielded whatever its extension, also when it does not exist: whoever decodes it
@@ -23,6 +90,9 @@ def find_tracks(roots: Iterable[str | Path], *, exclude: Sequence[str] = ()) -> 
         Files and folders.
     exclude
         Shell patterns; a file or folder is left out when its name, or its path below the root, matches one.
+    shard
+        The shard that is wanted; None for all. Each track is in one shard. What is not there, or cannot be listed, is
+        in every one: it may be a folder, of which each shard then lacks its tracks.
 
     Yields
     ------
@@ -31,18 +101,29 @@ def find_tracks(roots: Iterable[str | Path], *, exclude: Sequence[str] = ()) -> 
     """
     seen_tracks: set[str] = set()
     seen_folders: set[tuple[int, int]] = set()
+    unsearched: set[Path] = set()
     for root in map(Path, roots):
         is_folder = os.path.isdir(root)  # noqa: PTH112  # Path.is_dir raises where the way there is barred
-        found = _walk(root, exclude, seen_folders) if is_folder else iter([root])
+        if not is_folder and not os.path.exists(root):  # noqa: PTH110  # the same of Path.exists
+            unsearched.add(root)
+        found = _walk(root, exclude, seen_folders, unsearched) if is_folder else iter([root])
         for path in found:
             identity = os.path.abspath(path)  # noqa: PTH100  # Path.absolute keeps "..", resolve() follows links
-            if identity not in seen_tracks:
-                seen_tracks.add(identity)
-                yield path
+            if identity in seen_tracks:
+                continue
+            seen_tracks.add(identity)  # of any shard: another root must not bring the track into a second one
+            if shard is not None and path not in unsearched:
+                below_root = path.relative_to(root) if is_folder else PurePath(path.name)
+                if not shard.holds(below_root):
+                    continue
+            yield path
 
 
-def _walk(root: Path, exclude: Sequence[str], seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Yield the tracks below `root`; `seen` holds the (device, inode) of the folders walked so far."""
+def _walk(root: Path, exclude: Sequence[str], seen: set[tuple[int, int]], unsearched: set[Path]) -> Iterator[Path]:
+    """Yield the tracks below `root`, and the folders that cannot be listed, which are added to `unsearched`.
+
+    `seen` holds the (device, inode) of the folders walked so far.
+    """
     to_walk = [root]
     above = set()
     for parent in root.resolve().parents:
@@ -58,6 +139,7 @@ def _walk(root: Path, exclude: Sequence[str], seen: set[tuple[int, int]]) -> Ite
             with os.scandir(folder) as entries:
                 listing = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError:
+            unsearched.add(folder)
             yield folder
             continue
         sub_folders: list[Path] = []

@@ -217,7 +217,7 @@ def _translate(path: Path, error: BaseException | None) -> AudioError:
         msg = f"{path} does not exist (any more); check the path, or the drive that it is on."
         return AudioError(msg, path=path, code=FailureCode.MISSING)
     msg = f"{path} cannot be read ({getattr(error, 'strerror', error)}); check its permissions."
-    return AudioError(msg, path=path, code=FailureCode.UNREADABLE)
+    return AudioError(msg, path=path, code=FailureCode.UNREADABLE, is_passing=True)
 
 
 def _nothing_audible(path: Path) -> AudioError:
@@ -229,6 +229,6 @@ def _nothing_audible(path: Path) -> AudioError:
         return _translate(path, error)
     if has_tag:
         msg = f"{path} holds tags but no audio; replace the file."
-        return AudioError(msg, path=path, code=FailureCode.NO_AUDIO_STREAM)
+        return AudioError(msg, path=path, code=FailureCode.NO_AUDIO_STREAM, is_passing=True)  # judged by its tags
     msg = f"{path} is not audio, whatever its name says; remove it or exclude it."
     return AudioError(msg, path=path, code=FailureCode.NOT_AUDIO)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -33,6 +34,28 @@ class Clip:
 
     start: int
     waveform: Waveform
+
+
+class Clips(Protocol):
+    """The clips of one track, to be iterated over once; its attributes are complete then (see `TrackClips`)."""
+
+    sample_rate: int
+    n_samples: int
+    warnings: set[WarningCode]
+    identity: FileIdentity | None
+
+    def __iter__(self) -> Iterator[Clip]:
+        """Yield the clips in the order of their starts."""
+
+
+class ClipReader(Protocol):
+    """Opens tracks, one at a time."""
+
+    def open(self, path: Path) -> Clips:
+        """Begin with a track."""
+
+    def close(self) -> None:
+        """Give back what it took."""
 
 
 class TrackClips:
@@ -159,6 +182,28 @@ class TrackClips:
             raise AudioError(msg, path=self.path, code=FailureCode.TOO_SHORT)
         self.warnings.add(WarningCode.PADDED)
         return Clip(start=0, waveform=fill_clip(waveform, self.rule))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadReader:
+    """Decodes in the thread that asks; soundfile and soxr let other threads run meanwhile.
+
+    Parameters
+    ----------
+    sample_rate, rule, choice
+        See `TrackClips`.
+    """
+
+    sample_rate: int
+    rule: ClipRule
+    choice: ClipChoice
+
+    def open(self, path: Path) -> TrackClips:
+        """Begin with a track."""
+        return TrackClips(path, sample_rate=self.sample_rate, rule=self.rule, choice=self.choice)
+
+    def close(self) -> None:
+        """Nothing was taken."""
 
 
 def _cut(blocks: Iterator[Waveform], starts: list[int], length: int) -> Iterator[Clip]:

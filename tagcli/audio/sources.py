@@ -58,6 +58,18 @@ class Source(Protocol):
         """Yield the whole file [shape=(n_samples,)]; a block is valid until the next one is asked for."""
 
 
+class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # the package has no types
+    """A file that soundfile leaves where it is after each read.
+
+    It seeks to where it is already otherwise, and an mp3 decoder then decodes the last frames again: 4 to 9 % of a
+    track, at blocks of 65,536 samples.
+    """
+
+    def seekable(self) -> bool:
+        """Deny it to `read`; `seek` works all the same."""
+        return False
+
+
 class SoundfileSource:
     """A WAV, FLAC, AIFF, Ogg or mp3 file read by libsndfile.
 
@@ -83,7 +95,7 @@ class SoundfileSource:
         self.path = path
         self.warnings: set[WarningCode] = set()
         try:
-            self._file = soundfile.SoundFile(os.fsencode(path))
+            self._file = SequentialFile(os.fsencode(path))
         except TypeError as error:  # libsndfile's wrapper takes a name that ends with .raw at its word
             raise soundfile.LibsndfileError(_UNRECOGNISED_FORMAT) from error
         self.sample_rate: int = self._file.samplerate
@@ -361,4 +373,4 @@ def _not_readable(path: Path, error: Exception) -> AudioError:
         return AudioError(msg, path=path, code=FailureCode.MISSING)
     reason = getattr(error, "strerror", None) or str(error)
     msg = f"{path} cannot be opened as audio ({reason}); replace the file or exclude it."
-    return AudioError(msg, path=path, code=FailureCode.UNREADABLE)
+    return AudioError(msg, path=path, code=FailureCode.UNREADABLE, is_passing=isinstance(error, OSError))

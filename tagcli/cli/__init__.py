@@ -10,7 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from tagcli import __version__
+from tagcli.cli.cache import cache_app, errors
 from tagcli.cli.env import env
+from tagcli.cli.merge import merge
 from tagcli.cli.predict import predict
 from tagcli.cli.show import show
 from tagcli.cli.user_config import read_user_config
@@ -53,7 +55,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("predict")(predict)
+app.command("merge")(merge)
 app.command("show")(show)
+app.command("errors")(errors)
+app.add_typer(cache_app, name="cache")
 app.add_typer(weights_app, name="weights")
 app.command("env")(env)
 

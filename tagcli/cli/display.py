@@ -10,6 +10,7 @@ from typing import Any
 from tagcli.rows import Row, Status, Written, make_readable
 
 _SHOWN_FAILURES = 30
+_SHOWN_SHARE = 0.01
 
 
 @dataclass(kw_only=True)
@@ -20,6 +21,12 @@ class Tally:
     ----------
     n_tracks
         How many there are, when that is known.
+    n_recalled
+        How many of them were remembered.
+    device
+        Where the others were scored, if any were.
+    shares
+        What share of the workers' time each stage took, the largest first.
     """
 
     n_tracks: int | None = None
@@ -30,6 +37,9 @@ class Tally:
     audio_seconds: float = 0.0
     troubles: list[tuple[str, str]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    n_recalled: int = 0
+    device: str | None = None
+    shares: dict[str, float] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
         """Count a row."""
@@ -71,6 +81,9 @@ class Tally:
             "audio_seconds": round(self.audio_seconds, 3),
             "elapsed_seconds": round(self.elapsed_seconds, 3),
             "x_real_time": round(self.speed, 1),
+            "recalled": self.n_recalled,
+            "device": self.device,
+            "shares": {stage: round(share, 3) for stage, share in self.shares.items()},
             "interrupted": is_interrupted,
         }
 
@@ -107,7 +120,7 @@ class Progress:
             self._bar.close()
 
 
-def print_summary(tally: Tally, *, model: str, device: str, is_interrupted: bool) -> None:
+def print_summary(tally: Tally, *, model: str, is_interrupted: bool) -> None:
     """Print failures and counts on stderr."""
     from rich.console import Console
     from rich.table import Table
@@ -137,7 +150,12 @@ def print_summary(tally: Tally, *, model: str, device: str, is_interrupted: bool
         summary.add_row("files", ", ".join(f"{n} {state}" for state, n in tally.written.items()))
     summary.add_row("audio", f"{tally.audio_seconds / 3600:.2f} h in {tally.elapsed_seconds:.1f} s")
     summary.add_row("speed", f"{tally.speed:,.0f} x real time")
-    summary.add_row("model", f"{model} on {device}")
+    if tally.shares:
+        spent = ", ".join(f"{stage} {share:.0%}" for stage, share in tally.shares.items() if share >= _SHOWN_SHARE)
+        summary.add_row("workers' time", spent)
+    if tally.n_recalled:
+        summary.add_row("remembered", f"{tally.n_recalled} (not listened to again)")
+    summary.add_row("model", f"{model} on {tally.device}" if tally.device else model)
     console.print(summary)
 
 

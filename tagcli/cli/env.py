@@ -23,6 +23,7 @@ def env(
 
     from platformdirs import user_config_path
 
+    from tagcli.store import default_store_path
     from tagcli.tagger.device import choose_device, describe_device
     from tagcli.weights.places import weights_folder
 
@@ -38,6 +39,7 @@ def env(
             facts[package] = "missing"
     facts["device"] = describe_device(choose_device("auto"))
     facts["weights folder"] = str(weights_folder())
+    facts["cache"] = str(default_store_path())
     facts["config file"] = str(user_config_path("tagcli") / "config.toml")
     if format_ is ListFormat.JSON:
         typer.echo(json.dumps(facts, indent=2))

@@ -51,4 +51,13 @@ ExcludeOption = Annotated[
         help="Leave out what is found in a folder when its name, or its path below the folder, matches; repeatable.",
     ),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Take share I of N, the same on each run: one machine of several. `tagcli merge` joins the results.",
+        show_default="all tracks",
+    ),
+]
 ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="Lines to read, or JSON to process.")]

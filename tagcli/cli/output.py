@@ -11,9 +11,9 @@ from typing import Any, Protocol, TextIO
 
 from tagcli.cli.options import ResultFormat
 from tagcli.errors import OutputError
+from tagcli.results import CSV_COLUMNS, FORMAT_VERSION
 from tagcli.rows import Row, Status
 
-FORMAT_VERSION = 1
 _TAG_SEPARATOR = ", "
 
 
@@ -62,7 +62,7 @@ class TableWriter:
         if self._stream.isatty():
             _print_fitted(self._stream, cells)
         else:
-            self._stream.write("\t".join(map(_make_printable, cells)).rstrip("\t") + "\n")
+            self._stream.write("\t".join(map(make_printable, cells)).rstrip("\t") + "\n")
 
     def end(self, summary: dict[str, Any]) -> None:
         """Write nothing: the summary goes to the other stream."""
@@ -116,7 +116,7 @@ class CsvWriter:
 
     def begin(self, head: dict[str, Any]) -> None:
         """Write the names of the columns."""
-        self._writer.writerow(["path", "status", "reason", "rank", "tag", "score"])
+        self._writer.writerow(CSV_COLUMNS)
 
     def write(self, row: Row) -> None:
         """Write the lines of one track."""
@@ -205,7 +205,7 @@ def _identify(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _make_printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """Replace what would move a terminal's cursor, or end a line or a cell."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
@@ -219,5 +219,5 @@ def _print_fitted(stream: TextIO, cells: list[str]) -> None:
     table = Table.grid(padding=(0, 2), expand=True)
     for ratio in (5, 6, 2):
         table.add_column(ratio=ratio, overflow="fold")
-    table.add_row(*(Text(_make_printable(cell)) for cell in cells))
+    table.add_row(*(Text(make_printable(cell)) for cell in cells))
     Console(file=stream).print(table)

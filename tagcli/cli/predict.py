@@ -1,22 +1,38 @@
 """The command `predict`: tag a collection, print the tags, write them into the files."""
 
+import gc
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tagcli.cli.options import DeviceOption, ExcludeOption, JobsOption, ModelOption, PathsArgument, ResultFormat
+from tagcli.cli.options import (
+    DeviceOption,
+    ExcludeOption,
+    JobsOption,
+    ModelOption,
+    PathsArgument,
+    ResultFormat,
+    ShardOption,
+)
 from tagcli.errors import CollectionError, ExitCode
 from tagcli.metadata.fields import GenrePolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from tagcli.annotate import StorePolicy
     from tagcli.audio.clips import ClipChoice
+    from tagcli.audio.collection import Shard
     from tagcli.cli.display import Tally
     from tagcli.cli.extras import Extras
     from tagcli.cli.output import ResultWriter
-    from tagcli.tagger import Tagger, TagOptions
+    from tagcli.tagger import Memory, Tagger, TagOptions
+    from tagcli.tags import Failure, TrackScores, Vocabulary
+
+logger = logging.getLogger(__name__)
 
 
 def _parse_clips(text: str) -> "ClipChoice":
@@ -27,6 +43,16 @@ def _parse_clips(text: str) -> "ClipChoice":
         return ClipChoice.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--clips") from error
+
+
+def _parse_shard(text: str | None) -> "Shard | None":
+    """Read the value of --shard."""
+    from tagcli.audio.collection import Shard
+
+    try:
+        return None if text is None else Shard.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--shard") from error
 
 
 def predict(
@@ -55,6 +81,7 @@ def predict(
     ] = None,
     jobs: JobsOption = None,
     exclude: ExcludeOption = None,
+    shard: ShardOption = None,
     write: Annotated[bool, typer.Option("--write", help="Write the tags into the files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what --write would do, and touch nothing.")] = False,
     genre: Annotated[
@@ -72,7 +99,13 @@ def predict(
         Path | None, typer.Option("--over-time", metavar="FILE", help="Save the scores of each clip as CSV.")
     ] = None,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Score every track afresh; this version always does.")
+        bool, typer.Option("--no-cache", help="Score every track afresh, and remember nothing of it.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try tracks again that are remembered to have failed.")
+    ] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Run the network in half precision, on a GPU; scores differ a little.")
     ] = False,
 ) -> None:
     """Tag tracks by listening to them.
@@ -81,15 +114,18 @@ def predict(
     into fields of tagcli's own, and the genre is filled where it is empty. A file that fails keeps every byte, the
     others are tagged all the same, and the exit code is 3.
 
+    Scores are remembered by the audio bytes of each track: a further run, with other options or after files were
+    renamed or their tags edited, does not listen again (see `tagcli cache`).
+
     Example: tagcli predict --model won2020-msd-fcn --write ~/Music
     """
-    choice = _parse_clips(clips)
+    choice, share = _parse_clips(clips), _parse_shard(shard)
     from tagcli.audio.collection import find_tracks
     from tagcli.audio.quiet import quiet_decoders
     from tagcli.cli.display import Tally
 
-    tracks = list(find_tracks(paths, exclude=exclude or []))
-    if not tracks:
+    tracks = list(find_tracks(paths, exclude=exclude or [], shard=share))
+    if not tracks and (share is None or not any(find_tracks(paths, exclude=exclude or []))):
         places = ", ".join(str(path) for path in paths)
         msg = f"No audio was found in {places}; give files, or folders with audio in them."
         raise CollectionError(msg)
@@ -100,23 +136,36 @@ def predict(
 
     from tagcli.annotate import make_policy
     from tagcli.cli.extras import Extras
-    from tagcli.tagger import TagOptions, describe_device, load_tagger
+    from tagcli.tagger import StageTimes, TagOptions, open_tagger
 
-    tagger = load_tagger(model, device=device)
+    tagger = open_tagger(model, device=device)
     header = tagger.header
     options = TagOptions(
         clips=choice,
         n_workers=jobs,
         batch_size=batch_size,
+        half=half,
         with_taggram=over_time is not None,
         with_embeddings=embeddings is not None,
     )
     policy = make_policy(
-        header, tagger.sha256, clips=str(choice), top_n=top, threshold=threshold, genre=genre, is_dry_run=dry_run
+        header,
+        tagger.sha256,
+        clips=str(choice),
+        top_n=top,
+        threshold=threshold,
+        genre=genre,
+        half=half,
+        is_dry_run=dry_run,
     )
     head = {
         "model": {"name": header.name, "sha256": tagger.sha256},
-        "settings": {"clips": str(choice), "top": top, "threshold": threshold or 0.0, "device": tagger.device.type},
+        "settings": {
+            "clips": str(choice),
+            "top": top,
+            "threshold": threshold or 0.0,
+            **({"half": True} if half else {}),
+        },
     }
     tally = Tally(n_tracks=len(tracks))
     is_quiet = bool(ctx.obj)
@@ -124,11 +173,13 @@ def predict(
         stack.enter_context(quiet_decoders())
         writer = make_writer(format_, stack.enter_context(open_output(output)))
         extras = stack.enter_context(Extras.open(header.vocabulary, embeddings=embeddings, over_time=over_time))
+        memory = None if no_cache else _open_memory(stack, tagger, options, retry_failed=retry_failed)
         writer.begin(head)
+        times = StageTimes()
         is_interrupted = _run(
-            tagger,
-            tracks,
-            options,
+            lambda: tagger.score(tracks, options, memory=memory, times=times),
+            header.vocabulary,
+            memory,
             policy if write or dry_run else None,
             top_n=top,
             threshold=threshold or 0.0,
@@ -137,23 +188,38 @@ def predict(
             tally=tally,
             is_quiet=is_quiet,
         )
+        tally.shares = times.shares
+        tally.n_recalled = memory.n_recalled if memory else 0
+        tally.device = tagger.device_description
         writer.end(tally.summarise(is_interrupted=is_interrupted))
         if not is_quiet:
             from tagcli.cli.display import print_summary
 
-            print_summary(
-                tally, model=header.name, device=describe_device(tagger.device), is_interrupted=is_interrupted
-            )
+            print_summary(tally, model=header.name, is_interrupted=is_interrupted)
+    gc.freeze()  # else the interpreter looks through all of torch once more before it ends
     if is_interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if tally.n_failed:
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 
+def _open_memory(stack: ExitStack, tagger: "Tagger", options: "TagOptions", *, retry_failed: bool) -> "Memory | None":
+    """Open the cache; a run goes on without one that cannot be used, and says so."""
+    from tagcli.errors import StoreError
+    from tagcli.store import Store, default_store_path
+
+    try:
+        store = stack.enter_context(Store(default_store_path()))
+        return tagger.remember(store, options, retries_failures=retry_failed)
+    except StoreError as error:
+        logger.warning("%s This run goes on without it.", error)
+        return None
+
+
 def _run(
-    tagger: "Tagger",
-    tracks: list[Path],
-    options: "TagOptions",
+    score: "Callable[[], Generator[TrackScores | Failure]]",
+    vocabulary: "Vocabulary",
+    memory: "Memory | None",
     policy: "StorePolicy | None",
     *,
     top_n: int,
@@ -175,12 +241,17 @@ def _run(
     progress = Progress(tally, is_shown=not is_quiet)
     interrupts = Interrupts()
     try:
-        with interrupts.watch(), closing(tagger.score(tracks, options)) as results:
+        with interrupts.watch(), closing(score()) as results:
             for result in results:
                 with interrupts.held():
-                    row = make_row(result, tagger.header.vocabulary, top_n=top_n, thresholds=threshold)
+                    row = make_row(result, vocabulary, top_n=top_n, thresholds=threshold)
                     if policy is not None:
-                        row = store_row(row, policy, heard=result.identity if isinstance(result, TrackScores) else None)
+                        row = store_row(
+                            row,
+                            policy,
+                            heard=result.identity if isinstance(result, TrackScores) else None,
+                            on_written=memory.note_change if memory else None,
+                        )
                     tally.add(row)
                     with progress.aside():
                         writer.write(row)

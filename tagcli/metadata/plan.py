@@ -7,6 +7,7 @@ from tagcli.errors import UnsupportedContainerError
 from tagcli.metadata.fields import Fields, GenrePolicy, Metadata, WritePlan
 from tagcli.metadata.mp3 import plan_mp3, read_mp3, read_tag, splice_mp3, verify_mp3
 from tagcli.metadata.write import remove_leftover, replace_head, resolve_target
+from tagcli.payload import FileIdentity
 
 
 def plan_write(path: Path, fields: Fields, *, genre: GenrePolicy = GenrePolicy.FILL) -> WritePlan:
@@ -39,7 +40,7 @@ def plan_write(path: Path, fields: Fields, *, genre: GenrePolicy = GenrePolicy.F
     return WritePlan(path=path, target=target, container=container, identity=identity, changes=changes)
 
 
-def apply_plan(plan: WritePlan) -> None:
+def apply_plan(plan: WritePlan) -> FileIdentity | None:
     """Write what was planned: the whole file changes, or nothing does.
 
     A copy with the new tag is made in the same folder, proved, and put in the place of the file. An empty plan writes
@@ -50,6 +51,11 @@ def apply_plan(plan: WritePlan) -> None:
     plan
         The plan.
 
+    Returns
+    -------
+    FileIdentity or None
+        The file as it is now; None when there was nothing to change.
+
     Raises
     ------
     MetadataError
@@ -58,8 +64,8 @@ def apply_plan(plan: WritePlan) -> None:
     """
     if plan.is_empty:
         remove_leftover(plan.target)
-        return
-    replace_head(
+        return None
+    return replace_head(
         plan,
         make_head=lambda: splice_mp3(plan.target, plan.changes),
         verify=lambda copy: verify_mp3(copy, plan.target, plan.changes),

@@ -62,7 +62,7 @@ def resolve_target(path: Path) -> tuple[Path, FileIdentity]:
 
 def replace_head(
     plan: WritePlan, *, make_head: Callable[[], tuple[bytes, int]], verify: Callable[[Path], None]
-) -> None:
+) -> FileIdentity:
     """Replace the first bytes of a file by others, wholly or not at all.
 
     Parameters
@@ -73,6 +73,11 @@ def replace_head(
         Gives the new first bytes, and how many of the old ones they take the place of.
     verify
         Called with the finished copy; raises MetadataError when it is not as it should be.
+
+    Returns
+    -------
+    FileIdentity
+        The file as it is now.
 
     Raises
     ------
@@ -97,9 +102,11 @@ def replace_head(
             n_names = os.fstat(source.fileno()).st_nlink
             _check_unchanged(plan)
             copy_path.replace(target)
+            identity = FileIdentity.from_status(os.fstat(copy.fileno()))
         _sync_folder(target.parent)
     if n_names > 1:
         logger.warning("%s had %d names (hard links); only this one has the new tags.", plan.path, n_names)
+    return identity
 
 
 def remove_leftover(target: Path) -> None:

@@ -13,8 +13,8 @@ from tagcli.models.convnet import ConvNet
 from tagcli.models.inference import InferenceConvNet
 
 
-class ClipScores(NamedTuple):
-    """What the model says of a batch of clips.
+class ModuleOutput(NamedTuple):
+    """What the model says of a batch of clips, on its device.
 
     Attributes
     ----------
@@ -80,9 +80,9 @@ class TaggerModule(nn.Module):
         torch.Tensor
             [shape=(n_clips, n_tags)], in [0, 1].
         """
-        return torch.sigmoid(self.model(self.front_end(waveform)))
+        return torch.sigmoid(self.model(self._hear(waveform)).float())
 
-    def score(self, waveform: Tensor, *, with_embeddings: bool) -> ClipScores:
+    def score(self, waveform: Tensor, *, with_embeddings: bool) -> ModuleOutput:
         """Compute scores, and the embeddings of every block when they are wanted; no gradients are kept.
 
         Parameters
@@ -94,6 +94,16 @@ class TaggerModule(nn.Module):
         """
         with torch.inference_mode():
             if not with_embeddings:
-                return ClipScores(self(waveform), [])
-            output = self.model.embed(self.front_end(waveform))
-            return ClipScores(torch.sigmoid(output.logits), output.embeddings)
+                return ModuleOutput(self(waveform), [])
+            output = self.model.embed(self._hear(waveform))
+            return ModuleOutput(torch.sigmoid(output.logits.float()), output.embeddings)
+
+    def halve(self) -> "TaggerModule":
+        """Run the network in half precision (float16) from now on; the front end stays as it is."""
+        self.model.half()
+        return self
+
+    def _hear(self, waveform: Tensor) -> Tensor:
+        """Compute the network's input, in its precision."""
+        log_mel: Tensor = self.front_end(waveform)
+        return log_mel.to(self.model.dense.weight.dtype)

@@ -1,39 +1,36 @@
-"""Walk the corridor for many tracks at once: decode, front end, model; results in input order, memory bounded.
+"""Walk the corridor for many tracks at once; results in input order, memory bounded."""
 
-On a CPU each worker does all of it for one track, a clip or two at a time: small batches stay in the cache and under
-the allocator's thresholds. On a GPU workers only decode, ahead of the device, and clips of many tracks are scored
-together.
-"""
-
-import itertools
+import logging
 import os
 import queue
-import threading
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING
 
 from tagcli.audio.clips import ClipChoice
-from tagcli.audio.reading import Clip, TrackClips
-from tagcli.errors import AudioError
-from tagcli.tagger.module import ClipScores, TaggerModule
-from tagcli.tagger.track_sum import TrackSum
+from tagcli.audio.reading import ClipReader
+from tagcli.tagger.crew import Crew, Outcome, ScorerWanted, StageTimes, Task
+from tagcli.tagger.memory import Memory, Ticket
 from tagcli.tags import Failure, TrackScores
 
-CPU_BATCH_SIZE = 1
-GPU_BATCH_SIZE = 64
-TRACKS_AHEAD = 2  # per worker: started but not yet given out, so that one long track does not hold up the others
-_POLL_SECONDS = 0.1
+if TYPE_CHECKING:
+    from tagcli.tagger.scorer import Scorer
+
+logger = logging.getLogger(__name__)
+
+TRACKS_AHEAD = 12  # per worker: taken in and not yet done
+CLIPS_GATHERED = 4  # by a worker, then scored one after the other
+RESULTS_AHEAD = 256  # done or remembered, and waiting for one before them: a long track does not hold up the others
+_LOOK_SECONDS = 0.25  # between looks at what another process has in work
+_PATIENCE_SECONDS = 60.0  # with a process that has in work all that is left, and may stand still
 
 
 @dataclass(frozen=True, kw_only=True)
 class TagOptions:
-    """How tracks are scored; none of it but `clips` changes a score.
+    """How tracks are scored; only `clips` and `half` change a score.
 
     Parameters
     ----------
@@ -43,47 +40,28 @@ class TagOptions:
         Number of tracks in work at a time; None for one for each core that this process may use.
     batch_size
         Clips scored at a time; None for what is fastest on the device.
+    half
+        Whether the network runs in half precision (float16), on a GPU.
     with_taggram, with_embeddings
         Whether to keep scores over time, and to compute embeddings.
+
+    Raises
+    ------
+    ValueError
+        When there is no worker, or nothing in a batch.
     """
 
     clips: ClipChoice = field(default_factory=ClipChoice)
     n_workers: int | None = None
     batch_size: int | None = None
+    half: bool = False
     with_taggram: bool = False
     with_embeddings: bool = False
 
-
-class _StoppedError(Exception):
-    """Raised inside a worker when nobody wants its result any more."""
-
-
-def tag_tracks(
-    module: TaggerModule, paths: Iterable[Path], *, device: torch.device, options: TagOptions
-) -> Generator[TrackScores | Failure, None, None]:
-    """Score tracks.
-
-    Parameters
-    ----------
-    module
-        Front end and model, on `device`.
-    paths
-        The tracks; consumed as they are needed.
-    device
-        Where the module is.
-    options
-        How.
-
-    Yields
-    ------
-    TrackScores or Failure
-        One for each path, in input order, as soon as it and those before it are done.
-    """
-    n_workers = options.n_workers or _count_cores()
-    if device.type == "cpu":
-        yield from _tag_whole(module, paths, n_workers=n_workers, options=options)
-    else:
-        yield from _tag_batched(module, paths, device=device, n_workers=n_workers, options=options)
+    def __post_init__(self) -> None:
+        if (self.n_workers is not None and self.n_workers < 1) or (self.batch_size is not None and self.batch_size < 1):
+            msg = f"{self.n_workers} workers and batches of {self.batch_size} score nothing; both begin at 1"
+            raise ValueError(msg)
 
 
 def _count_cores() -> int:
@@ -91,224 +69,174 @@ def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read_clips(module: TaggerModule, path: Path, options: TagOptions) -> TrackClips:
-    """Open a track for the module."""
-    header = module.header
-    return TrackClips(path, sample_rate=header.front_end.sample_rate, rule=header.clip, choice=options.clips)
+OpenScorer = Callable[[Callable[[BaseException], None]], "Scorer"]
+"""Makes the scorer when the first track needs it; it is given what an error of its threads is to be told to."""
 
 
-def _fail(path: Path, error: AudioError) -> Failure:
-    """Turn a track's error into its result."""
-    return Failure(path=path, code=error.code, message=error.message)
+def tag_tracks(
+    paths: Iterable[Path],
+    *,
+    make_reader: Callable[[], ClipReader],
+    open_scorer: OpenScorer,
+    options: TagOptions,
+    n_gathered: int = CLIPS_GATHERED,
+    memory: Memory | None = None,
+    times: StageTimes | None = None,
+) -> Generator[TrackScores | Failure, None, None]:
+    """Score tracks.
+
+    Parameters
+    ----------
+    paths
+        The tracks; consumed as they are needed.
+    make_reader
+        Called by each worker: what it opens tracks with.
+    open_scorer
+        Called once, in the caller's thread, while the workers decode already; not at all when every track is
+        remembered.
+    options
+        How.
+    n_gathered
+        Clips that a worker decodes before it has them scored.
+    memory
+        What is remembered of earlier runs, and is to be remembered of this one.
+    times
+        Where to add up what the workers spend their time with.
+
+    Yields
+    ------
+    TrackScores or Failure
+        One for each path, in input order, as soon as it and those before it are done.
+    """
+    with _Run(
+        make_reader, open_scorer=open_scorer, options=options, n_gathered=n_gathered, memory=memory, times=times
+    ) as run:
+        yield from run.results(iter(paths))
 
 
-# One worker, one track: the CPU's way
+@dataclass(kw_only=True)
+class _Place:
+    """A track's place in the order of results."""
+
+    path: Path
+    result: TrackScores | Failure | None = None
 
 
-def _tag_whole(
-    module: TaggerModule, paths: Iterable[Path], *, n_workers: int, options: TagOptions
-) -> Iterator[TrackScores | Failure]:
-    """Give each worker whole tracks; torch runs one thread in each, which is faster than many in one."""
-    stop = threading.Event()
-    n_threads_before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    executor = ThreadPoolExecutor(
-        n_workers, thread_name_prefix="tagcli-worker", initializer=torch.set_num_threads, initargs=(1,)
-    )
-    running: deque[Future[TrackScores | Failure]] = deque()
-    remaining = iter(paths)
-    try:
-        while True:
-            for path in itertools.islice(remaining, TRACKS_AHEAD * n_workers - len(running)):
-                running.append(executor.submit(_score_track, module, path, options, stop))
-            if not running:
-                return
-            yield running.popleft().result()
-    finally:
-        stop.set()
-        executor.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(n_threads_before)
-
-
-def _score_track(module: TaggerModule, path: Path, options: TagOptions, stop: threading.Event) -> TrackScores | Failure:
-    """Decode and score one track, a few clips at a time."""
-    clips = _read_clips(module, path, options)
-    track_sum = TrackSum(path, with_taggram=options.with_taggram)
-    batch: list[np.ndarray] = []
-    batch_size = options.batch_size or CPU_BATCH_SIZE
-
-    def flush() -> None:
-        waveforms = torch.from_numpy(np.stack(batch))
-        track_sum.add(module.score(waveforms, with_embeddings=options.with_embeddings))
-        batch.clear()
-
-    try:
-        for clip in clips:
-            if stop.is_set():
-                raise _StoppedError
-            track_sum.hear(clip)
-            batch.append(clip.waveform)
-            if len(batch) == batch_size:
-                flush()
-        if batch:
-            flush()
-    except AudioError as error:
-        return _fail(path, error)
-    return track_sum.finish(clips)
-
-
-# Workers decode, the device scores clips of many tracks together: the GPU's way
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Decoded:
-    """A message from a decoding worker: a clip, or the end of its track."""
-
-    index: int
-    clip: Clip | None = None
-    end: TrackClips | Failure | None = None
-
-
-class _Decoders:
-    """Threads that decode ahead of the device, bounded by a queue of clips and a number of open tracks."""
+class _Run:
+    """One walk: a window over the input, and the crew that works in it."""
 
     def __init__(
-        self, module: TaggerModule, paths: Iterable[Path], *, n_workers: int, n_queued: int, options: TagOptions
+        self,
+        make_reader: Callable[[], ClipReader],
+        *,
+        open_scorer: OpenScorer,
+        options: TagOptions,
+        n_gathered: int,
+        memory: Memory | None,
+        times: StageTimes | None,
     ) -> None:
-        self._module = module
+        self._make_reader = make_reader
+        self._n_workers = _count_cores() if options.n_workers is None else options.n_workers
+        self._open_scorer = open_scorer
         self._options = options
-        self._paths = enumerate(paths)
-        self._paths_lock = threading.Lock()
-        self._stop = threading.Event()
-        self._errors: list[BaseException] = []
-        self._open_tracks = threading.Semaphore(TRACKS_AHEAD * n_workers)
-        self._messages: queue.Queue[_Decoded] = queue.Queue(maxsize=n_queued)
-        self.sums: dict[int, TrackSum] = {}
-        self._threads = [
-            threading.Thread(target=self._work, name=f"tagcli-decoder-{index}", daemon=True)
-            for index in range(n_workers)
-        ]
+        self._n_gathered = n_gathered
+        self._memory = memory
+        self._times = times or StageTimes()
+        self._crew: Crew | None = None
+        self._scorer: Scorer | None = None
+        self._window: deque[_Place] = deque()
+        self._n_given = 0
+        self._n_open = 0
+        self._waiting: dict[int, Ticket] = {}
+        self._looked = self._noted = time.monotonic()
 
-    def __enter__(self) -> "_Decoders":
-        for thread in self._threads:
-            thread.start()
+    def __enter__(self) -> "_Run":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        if self._crew is not None:
+            self._crew.stop()
+        if self._scorer is not None:
+            self._scorer.close()
+        if self._crew is not None:
+            self._crew.join()
+        if self._memory is not None:
+            self._memory.give_up()
 
-    def give_back(self) -> None:
-        """Allow another track to be opened: one has been given out."""
-        self._open_tracks.release()
+    def results(self, paths: Iterator[Path]) -> Iterator[TrackScores | Failure]:
+        """Yield the results in the order of the paths."""
+        is_more = True
+        while is_more or self._window:
+            is_more = is_more and self._fill(paths)
+            while self._window and (result := self._window[0].result) is not None:
+                self._window.popleft()
+                self._n_given += 1
+                yield result
+            if self._window:
+                self._wait()
 
-    def receive(self) -> _Decoded | None:
-        """Wait for the next message; None when every track has ended.
+    def _fill(self, paths: Iterator[Path]) -> bool:
+        """Take tracks in as far as memory allows; False when there are no more."""
+        while self._n_open < TRACKS_AHEAD * self._n_workers and len(self._window) < RESULTS_AHEAD:
+            path = next(paths, None)
+            if path is None:
+                return False
+            place = _Place(path=path, result=self._memory.recall_by_file(path) if self._memory is not None else None)
+            self._window.append(place)
+            if place.result is None:
+                self._submit(Task(number=self._n_given + len(self._window) - 1, path=path))
+            elif len(self._window) == 1:
+                return True  # nothing before it is waited for
+        return True
 
-        Raises
-        ------
-        BaseException
-            What stopped a worker, when it was not the track's fault.
-        """
-        while True:
-            try:
-                return self._messages.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                if self._errors:
-                    raise self._errors[0] from None
-                if not any(thread.is_alive() for thread in self._threads) and self._messages.empty():
-                    return None
+    def _submit(self, task: Task) -> None:
+        """Give a task to the crew; the first one calls it together."""
+        if self._crew is None:
+            self._crew = Crew(
+                self._make_reader,
+                n_workers=self._n_workers,
+                n_gathered=self._n_gathered,
+                memory=self._memory,
+                with_taggram=self._options.with_taggram,
+                times=self._times,
+            )
+        self._n_open += 1
+        self._crew.submit(task)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no message waits: the device should not wait for a full batch then."""
-        return self._messages.empty()
-
-    def _work(self) -> None:
-        try:
-            while self._wait_for_turn():
-                with self._paths_lock:
-                    index, path = next(self._paths, (-1, None))
-                    if path is None:
-                        return
-                    self.sums[index] = TrackSum(path, with_taggram=self._options.with_taggram)
-                self._decode(index, path)
-        except _StoppedError:
+    def _wait(self) -> None:
+        """Wait until something is done, and take note of all that is; look after what others have in work."""
+        if self._crew is None:
             return
-        except BaseException as error:  # handed to the thread that receives
-            self._errors.append(error)
-
-    def _wait_for_turn(self) -> bool:
-        while not self._stop.is_set():
-            if self._open_tracks.acquire(timeout=_POLL_SECONDS):
-                return True
-        return False
-
-    def _decode(self, index: int, path: Path) -> None:
-        clips = _read_clips(self._module, path, self._options)
         try:
-            for clip in clips:
-                self._send(_Decoded(index=index, clip=clip))
-        except AudioError as error:
-            self._send(_Decoded(index=index, end=_fail(path, error)))
-        else:
-            self._send(_Decoded(index=index, end=clips))
+            self._note(self._crew.outcomes.get(timeout=_LOOK_SECONDS))
+            while True:
+                self._note(self._crew.outcomes.get_nowait())
+        except queue.Empty:
+            pass
+        now = time.monotonic()
+        if self._waiting and now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            is_patient = now - self._noted < _PATIENCE_SECONDS
+            if not is_patient:
+                logger.warning("Another process has tracks in work and does not go on; they are listened to here, too.")
+            for number, ticket in self._waiting.items():
+                self._submit(Task(number=number, path=ticket.path, ticket=ticket, is_patient=is_patient))
+            self._waiting.clear()
 
-    def _send(self, message: _Decoded) -> None:
-        while not self._stop.is_set():
-            try:
-                self._messages.put(message, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
+    def _note(self, message: Outcome | ScorerWanted | BaseException) -> None:
+        """Take note of an outcome: put it into its place."""
+        if isinstance(message, BaseException):
+            raise message
+        if isinstance(message, ScorerWanted):
+            if self._crew is not None and self._scorer is None:
+                self._scorer = self._open_scorer(self._crew.outcomes.put)
+                self._crew.scorer.set_result(self._scorer)
             return
-        raise _StoppedError
-
-
-def _tag_batched(
-    module: TaggerModule, paths: Iterable[Path], *, device: torch.device, n_workers: int, options: TagOptions
-) -> Iterator[TrackScores | Failure]:
-    """Score clips of many tracks together on a device."""
-    batch_size = options.batch_size or GPU_BATCH_SIZE
-    ended: dict[int, TrackClips | Failure] = {}
-    batch: list[_Decoded] = []
-    n_given = 0
-    with _Decoders(module, paths, n_workers=n_workers, n_queued=2 * batch_size, options=options) as decoders:
-        while True:
-            message = decoders.receive()
-            if message is not None and message.end is not None:
-                ended[message.index] = message.end
-            elif message is not None and message.clip is not None:
-                decoders.sums[message.index].hear(message.clip)
-                batch.append(message)
-            if batch and (message is None or len(batch) == batch_size or decoders.is_idle):
-                _score_batch(module, batch, decoders.sums, device=device, options=options)
-                batch.clear()
-            waiting = {clip.index for clip in batch}
-            while n_given in ended and n_given not in waiting:
-                end, track_sum = ended.pop(n_given), decoders.sums.pop(n_given)
-                yield end if isinstance(end, Failure) else track_sum.finish(end)
-                decoders.give_back()
-                n_given += 1
-            if message is None:
-                return
-
-
-def _score_batch(
-    module: TaggerModule,
-    batch: list[_Decoded],
-    sums: dict[int, TrackSum],
-    *,
-    device: torch.device,
-    options: TagOptions,
-) -> None:
-    """Score a batch on the device and add each clip to its own track."""
-    waveforms = torch.from_numpy(np.stack([message.clip.waveform for message in batch if message.clip is not None]))
-    if device.type == "cuda":
-        waveforms = waveforms.pin_memory()
-    waveforms = waveforms.to(device, non_blocking=True)
-    output = module.score(waveforms, with_embeddings=options.with_embeddings)
-    scores, embeddings = output.scores.cpu(), [embedding.cpu() for embedding in output.embeddings]
-    for row, message in enumerate(batch):
-        part = ClipScores(scores[row : row + 1], [embedding[row : row + 1] for embedding in embeddings])
-        sums[message.index].add(part)
+        self._n_open -= 1
+        number, ticket = message.task.number, message.ticket
+        if message.result is None:
+            if ticket is not None:
+                self._waiting[number] = ticket
+            return
+        self._window[number - self._n_given].result = message.result
+        self._noted = time.monotonic()
