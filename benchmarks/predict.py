@@ -75,7 +75,9 @@ def run_naive(folder: Path, checkpoint: Path, clips: str) -> None:
             start = (len(waveform) - clip_samples) // 2
             pieces = [waveform[start : start + clip_samples]]
         else:
-            starts = range(0, len(waveform) - clip_samples + 1, clip_samples)
+            starts = list(range(0, len(waveform) - clip_samples + 1, clip_samples))
+            if len(waveform) - starts[-1] - clip_samples >= config.sample_rate:  # the same clips as tagcli hears
+                starts.append(len(waveform) - clip_samples)
             pieces = [waveform[start : start + clip_samples] for start in starts]
         log_mels = []
         for piece in pieces:

@@ -11,11 +11,12 @@ import pytest
 import soundfile
 import soxr
 
+from tagcli.audio.av_source import AvSource
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.audio.decode import Track
 from tagcli.audio.mpeg_length import read_length
 from tagcli.audio.reading import TrackClips
-from tagcli.audio.sources import AvSource, SoundfileSource
+from tagcli.audio.sources import SoundfileSource
 from tagcli.errors import WarningCode
 from tagcli.mpeg import parse_frame
 

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from conftest import count_decoders
 
 from tagcli.audio import workers
 from tagcli.audio.clips import ClipChoice, ClipRule
-from tagcli.audio.reading import TrackClips
+from tagcli.audio.reading import DecodingStopped, TrackClips
 from tagcli.audio.workers import ProcessReader
 from tagcli.errors import AudioError, DecoderError, FailureCode, WarningCode
 
@@ -137,3 +139,23 @@ reader.close()
 """
     done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["once", "10"], done.stderr
+
+
+@pytest.mark.parametrize("n_heard", [0, 1, 5])
+def test_a_track_is_stopped_from_another_thread(n_heard, make_reader, collection):
+    reader = make_reader()
+    clips = iter(reader.open(collection[0]))
+    for _ in range(n_heard):
+        next(clips)
+
+    def hear_on():
+        remaining = clips
+        for _ in range(100):
+            list(remaining)
+            time.sleep(0.01)
+            remaining = reader.open(collection[0])
+
+    threading.Thread(target=reader.stop).start()
+    with pytest.raises(DecodingStopped):
+        hear_on()
+    assert count_decoders() == 0

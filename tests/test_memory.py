@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import make_tiny_checkpoint
 
-import tagcli.store
+import tagcli.store.database
 import tagcli.tagger
 import tagcli.tagger.memory
 from tagcli.annotate import make_policy, store_row
@@ -565,7 +565,7 @@ def test_what_another_version_stored_and_this_one_does_not_know_is_heard_again(u
 
 
 def test_a_store_that_fails_in_the_middle_is_told_of_once_and_done_without(tagger, folder, monkeypatch, caplog):
-    monkeypatch.setattr(tagcli.store, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(tagcli.store.database, "PATIENCE_SECONDS", 0.1)
     expected = listen_afresh(tagger, folder)
     with Store(default_store_path()) as store:
         memory = tagger.remember(store, ONE_WORKER)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import sqlite3
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import tagcli.store
+import tagcli.store.claims
+import tagcli.store.database
 from tagcli.errors import StoreError
 from tagcli.payload import FileIdentity
 from tagcli.store import PATH_MARK, Pruned, Store, StoredResult, clear_store, default_store_path
@@ -209,16 +211,6 @@ def test_a_closed_store_leaves_no_claims_and_no_locks(path, store):
     assert store.claim(SHA, number)
 
 
-def test_a_store_that_was_interrupted_within_a_transaction_leaves_no_claims(path, store):
-    number = number_of(store)
-    with Store(path) as other:
-        assert other.claim(SHA, number)
-        other._connection.execute("BEGIN IMMEDIATE")  # where Ctrl-C may fall
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
-    assert store.claim(SHA, number)
-
-
 CLAIMING = """
 with Store(Path(sys.argv[1])) as store:
     number = store.find_settings(model="tiny", sha256="0" * 64, settings="clips=all")
@@ -228,7 +220,7 @@ with Store(Path(sys.argv[1])) as store:
 
 
 def test_the_claims_of_the_living_hold_and_those_of_the_killed_do_not(path, store, monkeypatch):
-    monkeypatch.setattr(tagcli.store, "_SWEEP_SECONDS", 0)
+    monkeypatch.setattr(tagcli.store.claims, "_SWEEP_SECONDS", 0)
     number = number_of(store)
     with started(CLAIMING, path, SHA) as process:
         assert process.stdout.readline() == "True\n"
@@ -241,7 +233,7 @@ def test_the_claims_of_the_living_hold_and_those_of_the_killed_do_not(path, stor
 
 
 def test_a_claim_whose_lock_was_swept_away_does_not_hold_for_ever(path, store, monkeypatch):
-    monkeypatch.setattr(tagcli.store, "_SWEEP_SECONDS", 0)
+    monkeypatch.setattr(tagcli.store.claims, "_SWEEP_SECONDS", 0)
     number = number_of(store)
     with started(CLAIMING, path, SHA) as process:
         process.stdout.readline()
@@ -308,7 +300,7 @@ def test_many_processes_begin_with_a_fresh_store_at_once(path):
 
 
 def test_a_fresh_store_that_another_is_just_making_is_waited_for(path):
-    """SQLite itself does not wait here, see `Store._keep_write_ahead_log`."""
+    """SQLite itself does not wait here, see `Database._keep_write_ahead_log`."""
     path.parent.mkdir()
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
@@ -347,6 +339,109 @@ def test_threads_share_one_store(store):
     assert errors == []
     assert set(claimed) == set(range(40))
     assert store.describe().n_files == 40 * n_threads
+
+
+# Ctrl-C
+
+
+def comes_to(point, work):
+    """Do some work with Ctrl-C at one of the points where Python looks for it; False when it was done before that.
+
+    Python looks behind calls of functions in C, and where functions in Python begin.
+    """
+    n_points = 0
+
+    def press(frame, event, argument):
+        nonlocal n_points
+        n_points += event in ("call", "c_return")
+        if n_points == point:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    try:
+        sys.setprofile(press)
+        work()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(None)
+    return n_points >= point
+
+
+def assert_free(path, store):
+    """Other threads and processes can go on, and so can we."""
+    thread = threading.Thread(target=store.list_paths, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive()
+    with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    store.note_change(b"/music/never heard.mp3", FILE)
+
+
+WORK = {
+    "find_settings": lambda store, number: number_of(store, "clips=2"),
+    "find_by_file": lambda store, number: store.find_by_file(b"/music/a.mp3", FILE, number),
+    "find_by_payload": lambda store, number: store.find_by_payload(SHA, number, path=b"/copy", identity=FILE),
+    "note_change": lambda store, number: store.note_change(b"/music/a.mp3", FILE),
+    "forget_file": lambda store, number: store.forget_file(b"/copy"),
+    "claim": lambda store, number: store.claim(SHA, number),
+    "release": lambda store, number: store.release(SHA, number),
+    "describe": lambda store, number: store.describe(),
+    "forget": lambda store, number: store.forget([b"/copy"]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:unclosed scandir iterator:ResourceWarning")  # Python's own, of a glob
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK)
+def test_ctrl_c_at_any_point_holds_nobody_up(work, path, store, monkeypatch):
+    monkeypatch.setattr(tagcli.store.claims, "_SWEEP_SECONDS", 0)
+    number = number_of(store)
+    keep(store, number)
+    assert store.claim(OTHER_SHA, number)
+    for point in itertools.count(1):
+        is_interrupted = comes_to(point, lambda: work(store, number))
+        assert_free(path, store)
+        if not is_interrupted:
+            break
+    assert point > 5
+    store.close()
+    assert list(path.parent.iterdir()) == [path]
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
+
+
+def test_ctrl_c_at_any_point_keeps_a_result_wholly_or_not_at_all(path, store):
+    number, kept = number_of(store), set()
+    for point in itertools.count(1):
+        sha256, name = f"{point:064x}", b"/%d" % point
+        assert store.claim(sha256, number)
+        is_interrupted = comes_to(point, lambda sha256=sha256, name=name: keep(store, number, sha256=sha256, path=name))
+        assert_free(path, store)
+        is_kept = store.find_by_file(name, FILE, number) == SCORES
+        assert (name in store.list_paths()) == is_kept
+        assert (store.find_by_payload(sha256, number, path=name, identity=FILE) == SCORES) == is_kept
+        assert store.claim(sha256, number) == is_kept  # a claim ends with the result
+        kept.add(is_kept)
+        if not is_interrupted:
+            break
+    assert is_kept
+    assert kept == {True, False}
+
+
+def test_work_in_the_middle_of_other_work_is_refused_and_does_not_break_that(store):
+    """A run that was given up may end as garbage that is collected at any time."""
+    number = number_of(store)
+
+    def work(connection):
+        connection.execute("INSERT INTO payloads (sha256) VALUES (?)", (bytes.fromhex(SHA),))
+        with pytest.raises(StoreError, match="within a transaction"):
+            store.release(OTHER_SHA, number)
+        assert connection.in_transaction
+
+    store._database.write(work)
+    assert store.describe().n_payloads == 1
 
 
 # Upkeep
@@ -493,7 +588,7 @@ def test_a_place_without_a_folder_is_refused(tmp_path):
 
 
 def test_a_store_that_another_holds_for_long_is_an_error_and_can_be_used_later(path, store, monkeypatch):
-    monkeypatch.setattr(tagcli.store, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(tagcli.store.database, "PATIENCE_SECONDS", 0.1)
     number = number_of(store)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other, Store(path) as ours:
         other.execute("BEGIN IMMEDIATE")

@@ -333,8 +333,10 @@ def test_a_long_track_does_not_hold_up_the_others_and_they_do_not_run_away(run, 
                 assert may_go_on.wait(PATIENCE_SECONDS)
             return make_thread_reader(module, TagOptions()).open(path)
 
-        def close(self):
+        def stop(self):
             pass
+
+        close = stop
 
     def let_go():
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -400,8 +402,10 @@ def test_an_unexpected_error_while_decoding_comes_out(run, n_workers, module, co
                 raise MemoryError(msg)
             return make_thread_reader(module, TagOptions()).open(path)
 
-        def close(self):
+        def stop(self):
             pass
+
+        close = stop
 
     options = TagOptions(n_workers=n_workers, batch_size=1)
     with pytest.raises(MemoryError, match="out of memory"):
@@ -663,3 +667,37 @@ def test_workers_tell_what_they_spent_their_time_with(module, collection):
     assert times.shares["decoding"] > 0
     assert times.shares["scoring"] > 0
     assert times.shares["looking up"] == 0
+
+
+def test_two_runs_at_once_leave_torchs_threads_as_they_were(module, collection):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        runs = [tag_whole(module, collection[:4], TagOptions(n_workers=1)) for _ in range(2)]
+        for _ in zip(*runs, strict=True):
+            pass
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("clips", ["all", "2"])
+def test_whoever_stops_does_not_wait_for_the_end_of_a_long_track(clips, module, music, encode, tmp_path):
+    """An m4a file is decoded whole before the first of two clips is there."""
+    long = encode(tmp_path / "long.m4a", np.tile(music(30, 8000, n_channels=1), 40), 8000)
+    options = TagOptions(n_workers=2, clips=ClipChoice.parse(clips))
+    started = time.monotonic()
+    assert len(list(tag_whole(module, [long, long], options))) == 2
+    whole_seconds = time.monotonic() - started
+
+    def two_paths_and_an_error():
+        yield from [long, long]
+        time.sleep(whole_seconds / 10)
+        msg = "the drive is gone"
+        raise OSError(msg)
+
+    started = time.monotonic()
+    with pytest.raises(OSError, match="the drive is gone"):
+        list(tag_whole(module, two_paths_and_an_error(), options))
+    assert time.monotonic() - started < whole_seconds / 2
+    assert tagcli_threads() == []

@@ -4,6 +4,7 @@ import stat
 from collections.abc import Iterator
 from math import gcd
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -11,10 +12,13 @@ import soxr
 
 from tagcli.audio.completeness import is_cut_short
 from tagcli.audio.mpeg_length import read_length
-from tagcli.audio.sources import AvSource, SoundfileSource, Waveform
+from tagcli.audio.sources import SoundfileSource, Waveform
 from tagcli.container import Container, find_container
 from tagcli.errors import AudioError, FailureCode, MetadataError, WarningCode
 from tagcli.payload import FileIdentity
+
+if TYPE_CHECKING:
+    from tagcli.audio.av_source import AvSource
 
 _MARGIN_SECONDS = 0.1  # decoded before a sought sample and discarded, longer than the resampler's memory
 
@@ -139,13 +143,15 @@ class Track:
         self.warnings |= source.warnings
         return piece if filled == n_samples else None
 
-    def _open(self) -> AvSource | SoundfileSource:
+    def _open(self) -> "AvSource | SoundfileSource":
         """Open the decoder that is right for the whole track."""
         if self._streams_by_soundfile:
             try:
                 return SoundfileSource(self.path)
             except soundfile.LibsndfileError:
                 self._streams_by_soundfile = False
+        from tagcli.audio.av_source import AvSource  # takes 20 MB, and a run of sound mp3 files never needs it
+
         try:
             return AvSource(self.path)
         except AudioError as error:

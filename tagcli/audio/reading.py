@@ -1,5 +1,6 @@
 """Read a track as the clips that were asked for: sought where that is exact and cheaper, else decoded once."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,10 @@ class Clip:
     waveform: Waveform
 
 
+class DecodingStopped(Exception):  # noqa: N818  # nothing is wrong
+    """Ends the clips of a track that nobody wants any more."""
+
+
 class Clips(Protocol):
     """The clips of one track, to be iterated over once; its attributes are complete then (see `TrackClips`)."""
 
@@ -54,6 +59,9 @@ class ClipReader(Protocol):
     def open(self, path: Path) -> Clips:
         """Begin with a track."""
 
+    def stop(self) -> None:
+        """End the work on a track that is open, from another thread: its clips end with `DecodingStopped`."""
+
     def close(self) -> None:
         """Give back what it took."""
 
@@ -71,6 +79,8 @@ class TrackClips:
         Clip length, and what becomes of a shorter track.
     choice
         Which clips.
+    stop
+        Set, from another thread, when nobody wants the clips any more.
 
     Attributes
     ----------
@@ -82,11 +92,20 @@ class TrackClips:
         What tells the file that is read from another one of its name.
     """
 
-    def __init__(self, path: Path, *, sample_rate: int, rule: ClipRule, choice: ClipChoice) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sample_rate: int,
+        rule: ClipRule,
+        choice: ClipChoice,
+        stop: threading.Event | None = None,
+    ) -> None:
         self.path = path
         self.sample_rate = sample_rate
         self.rule = rule
         self.choice = choice
+        self.stop = stop
         self.n_samples = 0
         self.warnings: set[WarningCode] = set()
         self.identity: FileIdentity | None = None
@@ -98,6 +117,8 @@ class TrackClips:
         ------
         AudioError
             When the track cannot be decoded, or is shorter than a second.
+        DecodingStopped
+            When nobody wants the clips any more.
         """
         track = Track(self.path, self.sample_rate)
         self.identity = track.identity
@@ -120,6 +141,7 @@ class TrackClips:
             return None
         clips = []
         for start in self.choice.starts(n_samples, length) or []:
+            self._check_wanted()
             waveform = track.read(start, length)
             if waveform is None:
                 return None
@@ -131,7 +153,7 @@ class TrackClips:
         length = self.rule.n_samples
         previous = current = np.empty(length, dtype=np.float32)
         start = filled = 0
-        for block in track.blocks():
+        for block in self._blocks(track):
             position = 0
             while position < len(block):
                 n_taken = min(length - filled, len(block) - position)
@@ -152,7 +174,7 @@ class TrackClips:
         """Decode the whole track to learn its length, then cut; a long track is decoded twice instead of kept."""
         kept: list[Waveform] | None = []
         n_samples = 0
-        for block in track.blocks():
+        for block in self._blocks(track):
             n_samples += len(block)
             if kept is not None:
                 kept.append(block.copy())
@@ -165,8 +187,19 @@ class TrackClips:
             yield from (clip for _ in starts)
             return
         starts = self.choice.starts(n_samples, self.rule.n_samples) or []
-        blocks = iter(kept) if kept is not None else Track(self.path, self.sample_rate).blocks()
+        blocks = iter(kept) if kept is not None else self._blocks(Track(self.path, self.sample_rate))
         yield from _cut(blocks, starts, self.rule.n_samples)
+
+    def _blocks(self, track: Track) -> Iterator[Waveform]:
+        """Yield the blocks of a track for as long as they are wanted."""
+        for block in track.blocks():
+            self._check_wanted()
+            yield block
+
+    def _check_wanted(self) -> None:
+        """Stop in the middle of a track when nobody wants it."""
+        if self.stop is not None and self.stop.is_set():
+            raise DecodingStopped
 
     def _fill_short(self, waveform: Waveform) -> Clip:
         """Fill the only clip of a short track.
@@ -184,7 +217,6 @@ class TrackClips:
         return Clip(start=0, waveform=fill_clip(waveform, self.rule))
 
 
-@dataclass(frozen=True, kw_only=True)
 class ThreadReader:
     """Decodes in the thread that asks; soundfile and soxr let other threads run meanwhile.
 
@@ -194,13 +226,19 @@ class ThreadReader:
         See `TrackClips`.
     """
 
-    sample_rate: int
-    rule: ClipRule
-    choice: ClipChoice
+    def __init__(self, *, sample_rate: int, rule: ClipRule, choice: ClipChoice) -> None:
+        self.sample_rate = sample_rate
+        self.rule = rule
+        self.choice = choice
+        self._stop = threading.Event()
 
     def open(self, path: Path) -> TrackClips:
         """Begin with a track."""
-        return TrackClips(path, sample_rate=self.sample_rate, rule=self.rule, choice=self.choice)
+        return TrackClips(path, sample_rate=self.sample_rate, rule=self.rule, choice=self.choice, stop=self._stop)
+
+    def stop(self) -> None:
+        """End the work on a track that is open, at its next block."""
+        self._stop.set()
 
     def close(self) -> None:
         """Nothing was taken."""

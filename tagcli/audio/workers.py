@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from tagcli.audio.clips import ClipChoice, ClipRule
-from tagcli.audio.reading import Clip, TrackClips
+from tagcli.audio.reading import Clip, DecodingStopped, TrackClips
 from tagcli.errors import AudioError, DecoderError, FailureCode, WarningCode
 from tagcli.payload import FileIdentity
 
@@ -61,11 +62,19 @@ class ProcessReader:
         self.choice = choice
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
+        self._is_stopped = False
         self._start()
 
     def open(self, path: Path) -> "ProcessClips":
         """Begin with a track."""
         return ProcessClips(self, path)
+
+    def stop(self) -> None:
+        """End the work on a track that is open, at once."""
+        self._is_stopped = True
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the process, whatever it is at."""
@@ -81,11 +90,13 @@ class ProcessReader:
         ------
         DecoderError
             When no process can be started.
+        DecodingStopped
+            When the track is not wanted any more.
         """
         is_at_rest = False
         try:
             for _ in range(_ATTEMPTS):
-                message = self._begin(path)
+                message = None if self._is_stopped else self._begin(path)
                 if message is not None:
                     break
                 self.close()
@@ -93,6 +104,8 @@ class ProcessReader:
                 yield message
                 message = self._receive()
             is_at_rest = message is not None
+            if self._is_stopped:
+                raise DecodingStopped
             if message is None:
                 msg = f"{path} made its decoder crash, so it is not listened to; replace the file."
                 message = _Failed(code=FailureCode.UNREADABLE, message=msg, is_passing=True)
@@ -106,6 +119,8 @@ class ProcessReader:
         if self._process is None:
             self._start()
         if not self._is_ready and not isinstance(self._receive(), _Ready):
+            if self._is_stopped:
+                raise DecodingStopped
             msg = "The process for decoding does not start; use --device cpu, which needs none."
             raise DecoderError(msg)
         self._is_ready = True
@@ -137,7 +152,8 @@ class ProcessReader:
             msg = "the process was started with pipes"
             raise AssertionError(msg)
         self._pipe_to, self._pipe_from = self._process.stdin, self._process.stdout
-        _send(self._pipe_to, (self.sample_rate, self.rule, self.choice))
+        with suppress(OSError):  # dead already: the first one who waits for an answer learns of it
+            _send(self._pipe_to, (self.sample_rate, self.rule, self.choice))
 
 
 class ProcessClips:

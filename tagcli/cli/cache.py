@@ -84,7 +84,7 @@ def errors(
     ] = False,
     format_: ListFormatOption = ListFormat.TABLE,
 ) -> None:
-    """List tracks that failed when they were last listened to, and have not changed since.
+    """List tracks that failed when they were listened to, and have not changed since.
 
     They are not tried again until their bytes change, or `tagcli predict --retry-failed` asks for it.
 

@@ -128,7 +128,19 @@ class Tagger:
         memory: Memory | None = None,
         times: StageTimes | None = None,
     ) -> Generator[TrackScores | Failure, None, None]:
-        """Score tracks; see `tagcli.tagger.pipeline.tag_tracks`."""
+        """Score tracks; yields and raises what `tagcli.tagger.pipeline.tag_tracks` does.
+
+        Parameters
+        ----------
+        paths
+            The tracks; consumed as they are needed.
+        options
+            How.
+        memory
+            What is remembered, see `remember`; None for nothing.
+        times
+            Where to add up what the workers spend their time with.
+        """
         is_for_gpu = _may_be_gpu(self.device_name)
         return tag_tracks(
             paths,

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagcli.audio.reading import Clip, ClipReader, Clips
+from tagcli.audio.reading import Clip, ClipReader, Clips, DecodingStopped
 from tagcli.audio.sources import Waveform
 from tagcli.errors import AudioError
 from tagcli.tagger.memory import Memory, Ticket
@@ -146,6 +146,7 @@ class Crew:
         self._is_stopped = threading.Event()
         self._wants_scorer = threading.Event()
         self._make_reader = make_reader
+        self._readers: list[ClipReader] = []
         self._n_gathered = n_gathered
         self._n_ahead = max(1, _CLIPS_AHEAD // n_workers)
         self._memory = memory
@@ -162,9 +163,11 @@ class Crew:
         self._tasks.put(task)
 
     def stop(self) -> None:
-        """End the workers' work at their next clip."""
+        """End the workers' work, also in the middle of a track."""
         self._is_stopped.set()
         self.scorer.cancel()
+        for reader in self._readers:
+            reader.stop()
         for _ in self._threads:
             self._tasks.put(None)
 
@@ -178,9 +181,10 @@ class Crew:
         backlog = _Backlog(self.scorer, n_gathered=self._n_gathered, n_ahead=self._n_ahead, times=self.times)
         try:
             with closing(self._make_reader()) as reader:
+                self._readers.append(reader)
                 while (task := self._next_task(backlog)) is not None and not self._is_stopped.is_set():
                     self._do(task, reader, backlog)
-        except CancelledError:
+        except (CancelledError, DecodingStopped):
             return
         except BaseException as error:  # handed to the thread that waits for results
             if not self._is_stopped.is_set():

@@ -66,6 +66,8 @@ def prepare_device(device: torch.device) -> None:
 
 def describe_device(device: torch.device) -> str:
     """Name a device for people, such as ``cuda:0 (NVIDIA H200)``."""
+    if device == torch.device("cuda") and torch.cuda.device_count() > 1:
+        return f"cuda ({torch.cuda.device_count()} x {torch.cuda.get_device_name(device)})"
     if device.type == "cuda":
         return f"cuda:{device.index or 0} ({torch.cuda.get_device_name(device)})"
     return device.type

@@ -107,6 +107,15 @@ def tag_tracks(
     ------
     TrackScores or Failure
         One for each path, in input order, as soon as it and those before it are done.
+
+    Raises
+    ------
+    DeviceError
+        When the device is not there, or its memory does not suffice for one clip.
+    CheckpointError
+        When the checkpoint is damaged.
+    DecoderError
+        When processes for decoding do not start.
     """
     with _Run(
         make_reader, open_scorer=open_scorer, options=options, n_gathered=n_gathered, memory=memory, times=times

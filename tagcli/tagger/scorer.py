@@ -116,8 +116,6 @@ class CpuScorer:
         self._module = module
         self._with_embeddings = with_embeddings
         self._here = threading.local()
-        self._n_threads_before = torch.get_num_threads()
-        torch.set_num_threads(1)
 
     def score(self, clips: Sequence[tuple[Waveform, Deliver]]) -> None:
         """See `Scorer.score`."""
@@ -132,8 +130,8 @@ class CpuScorer:
                 deliver(scores.row(row))
 
     def close(self) -> None:
-        """Give torch its threads back."""
-        torch.set_num_threads(self._n_threads_before)
+        """Have threads that are yet to come begin with as many of torch's as this one has."""
+        torch.set_num_threads(torch.get_num_threads())
 
 
 class _Batch:
