@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -137,6 +138,8 @@ def test_json_is_one_document_with_model_settings_and_summary(predict, collectio
     assert (summary["tagged"], summary["skipped"], summary["failed"]) == (5, 1, 1)
     assert summary["reasons"] == {"silent": 1, "not_audio": 1}
     assert summary["interrupted"] is False
+    assert (summary["device"], summary["recalled"]) == ("cpu", 0)
+    assert sum(summary["shares"].values()) == pytest.approx(1, abs=0.01)
 
 
 def test_the_formats_say_the_same(predict, collection):
@@ -189,6 +192,8 @@ def test_results_go_to_stdout_and_talk_to_stderr(predict, collection):
     result = predict(collection, "--format", "csv", code=3)
     assert "Done" in result.stderr
     assert "tiny on cpu" in result.stderr
+    assert re.search(r"bottleneck .* (decoding|scoring|starting|looking up) \d+% of the workers' time", result.stderr)
+    assert re.search(r"speed .* [\d,]+ x real time", result.stderr)
     assert "not_audio" in result.stderr
     assert str(collection / "g.mp3") in "".join(result.stderr.split("\n")).replace("│", "")
     assert "Done" not in result.stdout

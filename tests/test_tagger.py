@@ -699,5 +699,5 @@ def test_whoever_stops_does_not_wait_for_the_end_of_a_long_track(clips, module, 
     started = time.monotonic()
     with pytest.raises(OSError, match="the drive is gone"):
         list(tag_whole(module, two_paths_and_an_error(), options))
-    assert time.monotonic() - started < whole_seconds / 2
+    assert time.monotonic() - started < 0.7 * whole_seconds
     assert tagcli_threads() == []

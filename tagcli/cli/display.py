@@ -151,8 +151,8 @@ def print_summary(tally: Tally, *, model: str, is_interrupted: bool) -> None:
     summary.add_row("audio", f"{tally.audio_seconds / 3600:.2f} h in {tally.elapsed_seconds:.1f} s")
     summary.add_row("speed", f"{tally.speed:,.0f} x real time")
     if tally.shares:
-        spent = ", ".join(f"{stage} {share:.0%}" for stage, share in tally.shares.items() if share >= _SHOWN_SHARE)
-        summary.add_row("workers' time", spent)
+        first, *others = (f"{stage} {share:.0%}" for stage, share in tally.shares.items() if share >= _SHOWN_SHARE)
+        summary.add_row("bottleneck", f"{first} of the workers' time" + (f" ({', '.join(others)})" if others else ""))
     if tally.n_recalled:
         summary.add_row("remembered", f"{tally.n_recalled} (not listened to again)")
     summary.add_row("model", f"{model} on {tally.device}" if tally.device else model)
