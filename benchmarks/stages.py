@@ -4,7 +4,7 @@
 
 decode      soundfile reads every sample (the floor that the others are compared with)
 bare        the same without soundfile's seek after each block, which makes an mp3 decoder decode frames twice
-downmix     by tagcli's source, which does not seek either: mean of the channels, a look at each block
+downmix     by tagcli, at the file's own rate: mean of the channels; an mp3 is decoded by FFmpeg here
 clips       resampled and cut into clips, too
 front end   log-mel maps of these clips
 model       the network on these maps
@@ -29,20 +29,21 @@ def time_track(path: Path, tagger: "Tagger") -> list[float]:  # noqa: F821
     import torch
 
     from tagcli.audio.clips import ClipChoice
+    from tagcli.audio.decode import Track
     from tagcli.audio.reading import TrackClips
-    from tagcli.audio.sources import SequentialFile, SoundfileSource
+    from tagcli.audio.sources import SequentialFile
 
     header, module = tagger.header, tagger.module
     buffer = np.empty((65_536, 2), dtype=np.float32)
     marks = [time.process_time()]
     for kind in (soundfile.SoundFile, SequentialFile):
         with kind(path) as file:
+            file_rate = file.samplerate
             while len(file.read(out=buffer)):
                 pass
         marks.append(time.process_time())
-    with SoundfileSource(path) as source:
-        for _ in source.blocks():
-            pass
+    for _ in Track(path, file_rate).blocks():
+        pass
     marks.append(time.process_time())
     rate = header.front_end.sample_rate
     clips = list(TrackClips(path, sample_rate=rate, rule=header.clip, choice=ClipChoice()))

@@ -1,5 +1,6 @@
 """Decoding: the right samples, the same whether sought or streamed, in memory that does not grow."""
 
+import os
 import struct
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import soxr
 from tagcli.audio.av_source import AvSource
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.audio.decode import Track
+from tagcli.audio.graph_source import GraphSource, open_graph
 from tagcli.audio.mpeg_length import read_length
 from tagcli.audio.reading import TrackClips
-from tagcli.audio.sources import SoundfileSource
+from tagcli.audio.sources import BLOCK_SAMPLES, SoundfileSource
 from tagcli.errors import WarningCode
 from tagcli.mpeg import parse_frame
 
@@ -126,6 +128,63 @@ def test_both_decoders_give_the_same_samples(track_path, kind):
         assert ours.sample_rate == theirs.sample_rate == 48_000
         expected = np.concatenate([block.copy() for block in theirs.blocks()])
         assert_same(np.concatenate([block.copy() for block in ours.blocks()]), expected)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("kind", ["mp3", "vbr.mp3"])
+def test_an_mp3_is_mixed_down_in_blocks_by_the_graph(track_path, kind, rate):
+    path = track_path(kind, rate)
+    with SoundfileSource(path) as source, AvSource(path) as theirs:
+        expected = np.concatenate([block.copy() for block in theirs.blocks()])
+        graph = open_graph(source)
+    with graph:
+        assert graph.sample_rate == rate
+        blocks = [block.copy() for block in graph.blocks()]
+    assert [len(block) for block in blocks[:-1]] == [BLOCK_SAMPLES] * (len(expected) // BLOCK_SAMPLES)
+    assert_same(np.concatenate(blocks), expected)
+    assert graph.warnings == set()
+
+
+def test_a_mono_mp3_passes_the_graph_as_it_is(tmp_path, music, encode):
+    path = encode(tmp_path / "mono.mp3", music(SECONDS, 44_100)[:1], 44_100)
+    with SoundfileSource(path) as source:
+        expected = np.concatenate([block.copy() for block in source.blocks()])
+        graph = open_graph(source)
+    with graph:
+        assert_same(np.concatenate([block.copy() for block in graph.blocks()]), expected)
+
+
+def test_the_tracks_that_the_graph_is_for_come_through_it(track_path):
+    assert {kind for kind in KINDS if isinstance(Track(track_path(kind, 48_000), 12_000)._open(), GraphSource)} == {
+        "mp3",
+        "vbr.mp3",
+    }
+
+
+def test_a_length_that_the_decoders_do_not_agree_on_is_left_to_libsndfile(track_path, tmp_path):
+    data = track_path("mp3", 44_100).read_bytes()
+    path = tmp_path / "zeros before the first frame.mp3"
+    tag_bytes = len(data) - len(data[data.index(b"\xff\xfb") :])
+    path.write_bytes(data[:tag_bytes] + bytes(1500) + data[tag_bytes:])
+    with SoundfileSource(path) as source:
+        assert open_graph(source) is None
+
+
+def test_a_name_that_a_filter_cannot_be_given_is_left_to_libsndfile(track_path, tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.mp3")
+    try:
+        path.write_bytes(track_path("mp3", 44_100).read_bytes())
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with SoundfileSource(path) as source:
+        assert open_graph(source) is None
+    assert isinstance(Track(path, 12_000)._open(), SoundfileSource)
+
+
+def test_a_graph_gives_no_more_than_was_promised(track_path):
+    path = track_path("mp3", 44_100)
+    with GraphSource(path, sample_rate=44_100, n_channels=2, n_samples=100_000) as graph:
+        assert sum(map(len, graph.blocks())) == 100_000
 
 
 def test_av_leaves_out_what_has_been_heard_already(track_path):

@@ -16,10 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tagcli.audio import completeness
+from tagcli.audio.av_source import AvSource
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.audio.decode import Track
+from tagcli.audio.graph_source import GraphSource
 from tagcli.audio.reading import TrackClips
+from tagcli.audio.sources import BLOCK_SAMPLES, SoundfileSource
 from tagcli.errors import AudioError, FailureCode, WarningCode
+from tagcli.mpeg import parse_frame
 
 RATE = 8000
 SECONDS = 6.0
@@ -381,6 +385,48 @@ def test_behind_a_hole_the_music_goes_on(healthy, tmp_path, kind, filling):
     assert warnings == {WarningCode.DAMAGED}
     assert len(waveform) / RATE > SECONDS - HOLE_SECONDS.get(kind, MOST_HOLE_SECONDS)
     assert hears_tone(waveform[-RATE:])
+
+
+@pytest.mark.parametrize("damage", ["noise", "zeros", "missing", "mono inside", "22 kHz inside"])
+@pytest.mark.parametrize("kind", ["mp3", "vbr.mp3"])
+def test_where_the_graph_stops_the_other_decoder_goes_on_at_the_sample(healthy, tmp_path, music, encode, kind, damage):
+    data = healthy[kind].read_bytes()
+    middle, size = len(data) // 2, len(data) // 10
+    inside = {
+        "noise": np.random.default_rng(3).bytes(size),
+        "zeros": bytes(size),
+        "missing": b"",
+        "mono inside": encode(tmp_path / "mono.mp3", music(1.0, 44_100)[:1], 44_100).read_bytes(),
+        "22 kHz inside": encode(tmp_path / "low.mp3", music(1.0, 22_050), 22_050).read_bytes(),
+    }[damage]
+    path = tmp_path / "x.mp3"
+    path.write_bytes(data[:middle] + inside + data[middle + size :])
+    with AvSource(path) as whole:
+        expected = np.concatenate([block.copy() for block in whole.blocks()])
+    with SoundfileSource(path) as source:
+        n_promised = source.n_samples
+    with GraphSource(path, sample_rate=44_100, n_channels=2, n_samples=n_promised) as graph:
+        found = [block.copy() for block in graph.blocks()]
+    assert len(found[0]) == BLOCK_SAMPLES, "the graph gave nothing"
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    assert graph.warnings == whole.warnings
+
+
+@pytest.mark.parametrize("n_frames_too_many", [0, 1])
+@pytest.mark.parametrize(
+    "behind", [b"", bytes(3000), b"junk" * 500, b"LYRICSBEGININD0000200" + b"000020LYRICS200", b"TAG" + bytes(125)]
+)
+def test_what_lies_behind_the_last_frame_is_no_music(healthy, tmp_path, monkeypatch, behind, n_frames_too_many):
+    data = healthy["mp3"].read_bytes()
+    with SoundfileSource(healthy["mp3"]) as source:
+        n_promised = source.n_samples
+    frame_size = parse_frame(data[(start := data.rindex(b"\xff\xfb")) : start + 4]).size
+    path = tmp_path / "x.mp3"
+    path.write_bytes(data + data[start : start + frame_size] * n_frames_too_many + behind)
+    monkeypatch.setattr(AvSource, "blocks", None)  # would decode it all again
+    with GraphSource(path, sample_rate=44_100, n_channels=2, n_samples=n_promised) as graph:
+        assert sum(map(len, graph.blocks())) == n_promised
+    assert graph.warnings == set()
 
 
 @pytest.mark.parametrize("kind", ["mp3", "vbr.mp3", "cbr-without-header.mp3", "flac", "aac"])

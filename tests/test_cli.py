@@ -29,7 +29,8 @@ from tagcli.tags import TrackScores
 
 ROW_KEYS = ["path", "status", "reason", "message", "warnings", "duration_seconds", "n_clips", "tags", "written"]
 TAGS = {"rock", "jazz", "guitar", "sad", "90s", "electronic"}
-HELP_CPU_SECONDS = 0.25
+HELP_RATIO = 2.0
+"""To the smallest program of the same kind; it is 1.5, and importing numpy alone makes it more than 2."""
 SLOW_MODULES = ("torch", "librosa", "sklearn", "scipy", "numba", "numpy", "av", "soundfile", "h5py", "rich", "tqdm")
 SCORES = 1e-5
 """Scores are printed with six decimals; batches of another size move the last one."""
@@ -619,13 +620,19 @@ def test_the_commands_load_nothing_slow(after_import):
 
 
 def test_the_help_comes_at_once():
-    assert min(measure_cpu_seconds(["--help"]) for _ in range(5)) <= HELP_CPU_SECONDS
+    smallest = "import typer; app = typer.Typer(); app.command()(lambda: None); app()"
+    pairs = [
+        (measure_cpu_seconds(["-m", "tagcli", "--help"]), measure_cpu_seconds(["-c", smallest, "--help"]))
+        for _ in range(5)
+    ]
+    ours, theirs = map(min, zip(*pairs, strict=True))
+    assert ours <= HELP_RATIO * theirs
 
 
 def measure_cpu_seconds(arguments):
-    """CPU time of a run of the program, its start included."""
+    """CPU time of a run of Python, its start included."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "tagcli", *arguments], capture_output=True, check=True)
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -474,8 +474,8 @@ def test_gone_files_are_pruned(predict, collection, cache):
     predict(collection)
     (collection / "a.mp3").unlink()
     (collection / "c.mp3").rename(collection / "renamed.mp3")
-    assert run("cache", "prune", "--dry-run").stdout == "2 files are gone.\n"
-    assert run("cache", "prune", "--dry-run").stdout == "2 files are gone.\n"
+    assert run("cache", "prune", "--dry-run").stdout == "2 files and 2 results would be forgotten.\n"
+    assert run("cache", "prune", "--dry-run").stdout == "2 files and 2 results would be forgotten.\n"
     predict(collection)
     assert run("cache", "prune").stdout == "2 files and 1 results are forgotten.\n"
     assert run("cache", "prune").stdout == "0 files and 0 results are forgotten.\n"
@@ -484,6 +484,19 @@ def test_gone_files_are_pruned(predict, collection, cache):
     assert run("cache", "prune").stdout == "4 files and 4 results are forgotten.\n"
     facts = json.loads(run("cache", "info", "--format", "json").stdout)
     assert (facts["n_files"], facts["n_payloads"], facts["n_results"]) == (0, 0, [])
+
+
+def test_what_another_version_heard_is_pruned_and_its_failures_are_not_told(predict, collection, cache, monkeypatch):
+    with monkeypatch.context() as other:
+        other.setattr(tagcli.tagger.memory, "SETTINGS_END", " numbers=0")
+        predict(collection)
+        assert run("errors").stdout
+    assert run("errors").stdout == ""
+    assert json.loads(run("cache", "info", "--format", "json").stdout)["n_failures"] == 0
+    assert recalled(predict(collection)) == 0
+    assert run("errors").stdout
+    assert run("cache", "prune").stdout == "0 files and 5 results are forgotten.\n"
+    assert recalled(predict(collection)) == 5
 
 
 @pytest.mark.parametrize("damage", [None, b"no database at all", b""])
@@ -499,7 +512,7 @@ def test_the_cache_is_cleared(damage, predict, collection, cache):
 def test_before_there_is_a_cache_there_is_nothing_to_look_after(cache):
     assert "0.0 MB" in run("cache", "clear").stdout
     assert not cache.exists()
-    assert run("cache", "prune", "--dry-run").stdout == "0 files are gone.\n"
+    assert run("cache", "prune", "--dry-run").stdout == "0 files and 0 results would be forgotten.\n"
     assert run("cache", "prune").stdout == "0 files and 0 results are forgotten.\n"
     assert "0 in 0 files" in run("cache", "info").stdout
 

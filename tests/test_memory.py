@@ -400,7 +400,7 @@ def test_what_is_missing_or_empty_is_not_remembered(tagger, folder, sources):
         assert [result.code for result in results][:2] == [FailureCode.EMPTY, FailureCode.MISSING]
         assert heard[empty.name] == 1
         with Store(default_store_path()) as store:
-            assert store.describe().n_files == store.describe().n_failures == 0
+            assert store.describe(settings_end="").n_files == store.describe(settings_end="").n_failures == 0
     for path in paths:
         path.unlink(missing_ok=True)
         path.write_bytes(sources["a.mp3"])
@@ -431,7 +431,7 @@ def test_a_file_that_changes_while_it_is_heard_is_not_remembered(tagger, folder,
         assert ticket.is_claimed
         path.write_bytes(sources["b.wav"])
         memory.keep(ticket, result)
-        assert store.describe().n_payloads == 0
+        assert store.describe(settings_end="").n_payloads == 0
         path.write_bytes(sources["a.mp3"])
         again = memory.recall(path)
         assert isinstance(again, Ticket)

@@ -8,6 +8,7 @@ from torch import nn
 
 from tagcli.features.config import FrontEndConfig
 from tagcli.features.log_mel import LogMel
+from tagcli.models import inference as inference_form
 from tagcli.models.config import ConvNetConfig, compact_config, fcn_config
 from tagcli.models.convnet import ConvNet
 from tagcli.models.inference import InferenceConvNet
@@ -99,6 +100,31 @@ def test_the_published_networks_are_the_same_in_their_inference_form(config):
 def test_every_kind_of_network_is_the_same_in_its_inference_form(head, tap, activation):
     config = dataclasses.replace(SMALL, head=head, embedding_tap=tap, activation=activation)
     assert_inference_form_is_the_same(config, torch.randn(5, config.n_mels, config.n_frames))
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+@pytest.mark.parametrize("config", [compact_config(), fcn_config(), compact_config(head="global_max")], ids=range(3))
+@pytest.mark.usefixtures("seeded")
+def test_with_and_without_onednns_layout_the_network_is_the_same(is_fast, config, monkeypatch):
+    if is_fast and not inference_form.has_fast_onednn():
+        pytest.skip("oneDNN is not at its best here")
+    monkeypatch.setattr(inference_form, "has_fast_onednn", lambda: is_fast)
+    was_converted = []
+    to_mkldnn = torch.Tensor.to_mkldnn
+    monkeypatch.setattr(torch.Tensor, "to_mkldnn", lambda tensor: was_converted.append(True) or to_mkldnn(tensor))
+    assert_inference_form_is_the_same(config, torch.randn(2, config.n_mels, config.n_frames))
+    assert bool(was_converted) == is_fast
+
+
+@pytest.mark.usefixtures("seeded")
+def test_other_numbers_than_float32_and_gradients_pass_the_inference_form_too():
+    model = InferenceConvNet(train_a_little(ConvNet(SMALL)))
+    log_mel = torch.randn(2, SMALL.n_mels, SMALL.n_frames)
+    expected = model(log_mel)
+    listened = log_mel.clone().requires_grad_()
+    model(listened).sum().backward()
+    assert listened.grad.abs().sum() > 0
+    torch.testing.assert_close(model.double()(log_mel.double()).float(), expected, rtol=0, atol=SCORES)
 
 
 def assert_inference_form_is_the_same(config, log_mel):

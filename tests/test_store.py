@@ -120,7 +120,7 @@ def test_what_is_kept_is_found(lasting, result, path, inode, size, mtime_ns, sha
     assert lasting.find_by_file(path, identity, number) == result
     assert lasting.find_by_payload(sha256.hex(), number, path=path, identity=identity) == result
     assert path in lasting.list_paths()
-    failures = [failure for failure in lasting.list_failures() if failure.path == path]
+    failures = [failure for failure in lasting.list_failures(settings_end="") if failure.path == path]
     assert [failure.code for failure in failures] == ([result.code] if result.code not in (None, "silent") else [])
     assert all(failure.is_of(identity) for failure in failures)
 
@@ -159,7 +159,7 @@ def test_the_last_result_counts(store):
     keep(store, number, FAILURE)
     keep(store, number)
     assert store.find_by_file(b"/music/a.mp3", FILE, number) == SCORES
-    assert list(store.list_failures()) == []
+    assert list(store.list_failures(settings_end="")) == []
 
 
 def test_a_file_that_was_written_by_us_is_known_at_once(store):
@@ -281,7 +281,7 @@ def test_processes_share_the_work_and_find_the_same(path):
     assert set(done) == set(range(60))
     assert done.total() < 1.5 * 60
     with Store(path) as store:
-        facts = store.describe()
+        facts = store.describe(settings_end="")
         assert (facts.n_files, facts.n_payloads, facts.n_results) == (180, 60, {("tiny", "clips=all"): 60})
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -327,7 +327,7 @@ def test_threads_share_one_store(store):
                 assert store.find_by_file(name, FILE, number) == SCORES
                 store.note_change(name, dataclasses.replace(FILE, size=7))
                 store.release(sha256, number)
-                store.describe()
+                store.describe(settings_end="")
         except BaseException as error:  # told by the test
             errors.append(error)
 
@@ -338,7 +338,7 @@ def test_threads_share_one_store(store):
         thread.join()
     assert errors == []
     assert set(claimed) == set(range(40))
-    assert store.describe().n_files == 40 * n_threads
+    assert store.describe(settings_end="").n_files == 40 * n_threads
 
 
 # Ctrl-C
@@ -388,8 +388,8 @@ WORK = {
     "forget_file": lambda store, number: store.forget_file(b"/copy"),
     "claim": lambda store, number: store.claim(SHA, number),
     "release": lambda store, number: store.release(SHA, number),
-    "describe": lambda store, number: store.describe(),
-    "forget": lambda store, number: store.forget([b"/copy"]),
+    "describe": lambda store, number: store.describe(settings_end=""),
+    "forget": lambda store, number: store.forget([b"/copy"], settings_end=""),
 }
 
 
@@ -441,7 +441,7 @@ def test_work_in_the_middle_of_other_work_is_refused_and_does_not_break_that(sto
         assert connection.in_transaction
 
     store._database.write(work)
-    assert store.describe().n_payloads == 1
+    assert store.describe(settings_end="").n_payloads == 1
 
 
 # Upkeep
@@ -454,7 +454,7 @@ def test_failures_are_listed_by_path_once_for_each_reason(store):
     short = dataclasses.replace(FAILURE, code="too_short", message="short")
     keep(store, numbers[0], short, sha256=OTHER_SHA, path=b"/a\xff")
     keep(store, numbers[0], sha256="ef" * 32, path=b"/c")
-    first, second = store.list_failures()
+    first, second = store.list_failures(settings_end="")
     assert (first.path, first.code, first.message) == (b"/a\xff", "too_short", "short")
     assert (second.path, second.message) == (b"/b", FAILURE.message)
     assert second.is_of(FILE)
@@ -467,7 +467,7 @@ def test_what_is_remembered_is_counted(path, store):
         keep(store, number)
     keep(store, numbers[0], path=b"/copy")
     keep(store, numbers[0], FAILURE, sha256=OTHER_SHA, path=b"/bad")
-    facts = store.describe()
+    facts = store.describe(settings_end="")
     assert facts.path == path
     assert facts.size >= path.stat().st_size > 0
     assert (facts.n_files, facts.n_payloads, facts.n_failures) == (3, 2, 1)
@@ -480,14 +480,28 @@ def test_what_no_file_leads_to_is_forgotten(path, store):
         keep(store, number)
     keep(store, numbers[0], path=b"/copy")
     keep(store, numbers[0], sha256=OTHER_SHA, path=b"/other")
-    assert store.forget([b"/copy"]) == Pruned(n_files=1, n_results=0)
+    assert store.forget([b"/copy"], settings_end="") == Pruned(n_files=1, n_results=0)
     assert store.find_by_file(b"/music/a.mp3", FILE, numbers[1]) == SCORES
-    assert store.forget([b"/music/a.mp3"]) == Pruned(n_files=1, n_results=2)
+    assert store.forget([b"/music/a.mp3"], settings_end="") == Pruned(n_files=1, n_results=2)
     assert store.find_by_payload(SHA, numbers[0], path=b"/new", identity=FILE) is None
     assert store.list_paths() == [b"/other"]
-    assert store.forget([]) == Pruned(n_files=0, n_results=0)
+    assert store.forget([], settings_end="") == Pruned(n_files=0, n_results=0)
     store.forget_file(b"/other")
     assert store.list_paths() == []
+
+
+def test_what_an_earlier_version_heard_is_forgotten_and_its_failures_are_not_told(store):
+    """Its settings end otherwise; a number that ends like another is another."""
+    old, longer, new = (number_of(store, f"clips=all numbers={number}") for number in (1, 12, 2))
+    keep(store, old, FAILURE)
+    keep(store, longer)
+    keep(store, new)
+    assert list(store.list_failures(settings_end=" numbers=2")) == []
+    assert len(list(store.list_failures(settings_end=" numbers=1"))) == 1
+    assert store.forget([], settings_end=" numbers=2") == Pruned(n_files=0, n_results=2)
+    assert store.find_by_file(b"/music/a.mp3", FILE, new) == SCORES
+    assert store.find_by_file(b"/music/a.mp3", FILE, old) is None
+    assert store.list_paths() == [b"/music/a.mp3"]
 
 
 def test_what_is_forgotten_takes_no_room(path, store):
@@ -496,8 +510,8 @@ def test_what_is_forgotten_takes_no_room(path, store):
         keep(
             store, number, dataclasses.replace(SCORES, scores=bytes(2000)), sha256=f"{track:064x}", path=b"/%d" % track
         )
-    before = store.describe().size
-    store.forget(store.list_paths())
+    before = store.describe(settings_end="").size
+    store.forget(store.list_paths(), settings_end="")
     store.close()
     assert path.stat().st_size < before / 5
 
@@ -506,7 +520,7 @@ def test_forgetting_does_not_give_the_number_of_a_run_that_just_began_to_another
     """Scores of one model would be taken for those of another."""
     with Store(path) as other:
         number = number_of(other)  # has no results yet
-        store.forget([])
+        store.forget([], settings_end="")
         assert number_of(store, sha256="1" * 64) != number
         keep(other, number)
     assert store.find_by_file(b"/music/a.mp3", FILE, number_of(store, sha256="1" * 64)) is None
@@ -646,7 +660,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(small_disk):
         assert n_kept > 0
     (small_disk / "filler").unlink()
     with Store(path) as store:
-        assert store.describe().n_files == n_kept
+        assert store.describe(settings_end="").n_files == n_kept
         assert store.find_by_file(b"/0", FILE, number) == SCORES
         keep(store, number)
         assert store.claim(SHA, number)

@@ -43,6 +43,15 @@ class AvSource:
     path
         The file.
 
+    Attributes
+    ----------
+    n_channels
+        Number of channels.
+    n_promised
+        Length that the header promises, at the file's rate; None for formats that state no true one.
+    n_decoded
+        Number of samples that were decoded so far.
+
     Raises
     ------
     AudioError
@@ -70,11 +79,12 @@ class AvSource:
         if codec is None:  # whatever PyAV's types say
             self._container.close()
             raise _not_readable(path, ValueError("its codec is not known"))
-        self._n_channels = self._stream.codec_context.layout.nb_channels
+        self.n_channels = self._stream.codec_context.layout.nb_channels
         self.sample_rate: int = self._stream.rate or 0
         if self.sample_rate not in SANE_RATES_HZ:
             self._container.close()
             raise no_rate(path, self._container.format.name)
+        self.n_promised = self._read_promise()
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +114,7 @@ class AvSource:
         """
         buffer = np.empty(2 * BLOCK_SAMPLES, dtype=np.float32)
         filled = 0
-        promised = self._promised_samples()
+        promised = self.n_promised
         is_trimmed = self._container.format.name == _TRIMMED_FORMAT
         for mono in self._frames():
             left = min(len(mono), promised - self.n_decoded) if is_trimmed and promised is not None else len(mono)
@@ -125,7 +135,7 @@ class AvSource:
         if is_short and WarningCode.DAMAGED not in self.warnings:
             self.warnings.add(WarningCode.TRUNCATED)
 
-    def _promised_samples(self) -> int | None:
+    def _read_promise(self) -> int | None:
         """Read the length from the header, for the formats that state a true one."""
         if self._container.format.name not in _PROMISING_FORMATS or not self._stream.duration:
             return None
@@ -157,7 +167,7 @@ class AvSource:
                     if not frame.samples:
                         continue
                     # a damaged header may turn two channels into eighteen; a change below that may be meant
-                    n_likely = max(self._n_channels, _MOST_CHANNELS_BY_CHANGE)
+                    n_likely = max(self.n_channels, _MOST_CHANNELS_BY_CHANGE)
                     if frame.sample_rate != self.sample_rate or frame.layout.nb_channels > n_likely:
                         self.warnings.add(WarningCode.DAMAGED)
                         continue

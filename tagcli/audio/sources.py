@@ -1,7 +1,7 @@
-"""The two decoders behind one wall, and the first of them: a file as mono float32 blocks at its own rate.
+"""The wall that decoders stand behind, and the first of them: a file as mono float32 blocks at its own rate.
 
-soundfile is the faster one and seeks to the sample, but gives up at the first damaged byte and guesses the length of
-an mp3 without a length header; PyAV decodes everything and goes on behind damage. Both give the same samples.
+soundfile seeks to the sample and is fast, but gives up at the first damaged byte and guesses the length of an mp3
+without a length header; PyAV decodes everything and goes on behind damage. Both give the same samples.
 """
 
 import os
@@ -65,6 +65,8 @@ class SoundfileSource:
 
     Attributes
     ----------
+    n_channels
+        Number of channels.
     n_samples
         Length that the header promises.
 
@@ -84,6 +86,7 @@ class SoundfileSource:
         except TypeError as error:  # libsndfile's wrapper takes a name that ends with .raw at its word
             raise soundfile.LibsndfileError(_UNRECOGNISED_FORMAT) from error
         self.sample_rate: int = self._file.samplerate
+        self.n_channels: int = self._file.channels
         self.n_samples: int = self._file.frames
         if self.sample_rate not in SANE_RATES_HZ:
             self._file.close()
@@ -95,6 +98,10 @@ class SoundfileSource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def blocks(self) -> Iterator[Waveform]:
@@ -114,14 +121,7 @@ class SoundfileSource:
         for block in self.blocks_from(0):
             position += len(block)
             yield block
-        if position < self.n_samples:
-            from tagcli.audio.av_source import AvSource
-
-            with AvSource(self.path) as rest:
-                yield from rest.blocks(skip=position)
-            self.warnings |= rest.warnings
-            if rest.n_decoded + SHORTFALL_SECONDS * self.sample_rate < self.n_samples and not self.warnings:
-                self.warnings.add(WarningCode.TRUNCATED)
+        yield from go_on(self.path, position=position, n_samples=self.n_samples, warnings=self.warnings)
 
     def blocks_from(self, start: int) -> Iterator[Waveform]:
         """Yield the file from a sample on, for as far as libsndfile reads it.
@@ -131,9 +131,8 @@ class SoundfileSource:
         start
             First sample, at the file's rate.
         """
-        n_channels = self._file.channels
-        n_at_a_time = max(1, min(BLOCK_SAMPLES, 2 * BLOCK_SAMPLES // n_channels))
-        planes = np.empty((n_at_a_time, n_channels), dtype=np.float32)
+        n_at_a_time = max(1, min(BLOCK_SAMPLES, 2 * BLOCK_SAMPLES // self.n_channels))
+        planes = np.empty((n_at_a_time, self.n_channels), dtype=np.float32)
         mono = np.empty(n_at_a_time, dtype=np.float32)
         try:
             self._file.seek(start)
@@ -148,6 +147,36 @@ class SoundfileSource:
                     return
         except soundfile.LibsndfileError:
             return
+
+
+def go_on(path: Path, *, position: int, n_samples: int, warnings: set[WarningCode]) -> Iterator[Waveform]:
+    """Yield what is left of a file where a decoder has stopped before the promised end, by PyAV; else nothing.
+
+    Parameters
+    ----------
+    path
+        The file.
+    position
+        Number of samples that were decoded.
+    n_samples
+        Length that the header promises.
+    warnings
+        Where to add what is wrong.
+
+    Raises
+    ------
+    AudioError
+        When nothing can be decoded.
+    """
+    if position >= n_samples:
+        return
+    from tagcli.audio.av_source import AvSource
+
+    with AvSource(path) as rest:
+        yield from rest.blocks(skip=position)
+    warnings |= rest.warnings
+    if rest.n_decoded + SHORTFALL_SECONDS * rest.sample_rate < n_samples and not warnings:
+        warnings.add(WarningCode.TRUNCATED)
 
 
 def downmix(planes: npt.NDArray[np.floating], mono: Waveform) -> None:

@@ -20,9 +20,10 @@ def info(format_: ListFormatOption = ListFormat.TABLE) -> None:
     Example: tagcli cache info
     """
     from tagcli.store import Store, default_store_path
+    from tagcli.tagger.memory import SETTINGS_END
 
     with Store(default_store_path()) as store:
-        facts = store.describe()
+        facts = store.describe(settings_end=SETTINGS_END)
     if format_ is ListFormat.JSON:
         fields = asdict(facts) | {
             "path": str(facts.path),
@@ -46,21 +47,20 @@ def prune(
         bool, typer.Option("--dry-run", help="Tell what would be forgotten, and forget nothing.")
     ] = False,
 ) -> None:
-    """Forget files that are gone, and scores that no file has any more.
+    """Forget files that are gone, and scores that no file has any more or another version heard otherwise.
 
     A drive that is not connected counts as gone: connect it first.
 
     Example: tagcli cache prune --dry-run
     """
     from tagcli.store import Store, default_store_path
+    from tagcli.tagger.memory import SETTINGS_END
 
     with Store(default_store_path()) as store:
         gone = [path for path in store.list_paths() if not os.path.lexists(path)]
-        if dry_run:
-            typer.echo(f"{len(gone)} files are gone.")
-            return
-        pruned = store.forget(gone)
-    typer.echo(f"{pruned.n_files} files and {pruned.n_results} results are forgotten.")
+        pruned = store.forget(gone, settings_end=SETTINGS_END, is_dry_run=dry_run)
+    are = "would be" if dry_run else "are"
+    typer.echo(f"{pruned.n_files} files and {pruned.n_results} results {are} forgotten.")
 
 
 @cache_app.command("clear")
@@ -94,6 +94,7 @@ def errors(
     from tagcli.payload import FileIdentity
     from tagcli.rows import describe_path, make_readable
     from tagcli.store import PATH_MARK, Store, default_store_path
+    from tagcli.tagger.memory import SETTINGS_END
 
     if m3u and format_ is ListFormat.JSON:
         msg = "A playlist is no JSON; give one of the two."
@@ -101,7 +102,7 @@ def errors(
     roots = [os.path.abspath(path) for path in paths or []]  # noqa: PTH100  # as the tracks were found, links kept
     entries = []
     with Store(default_store_path()) as store:
-        for failure in store.list_failures():
+        for failure in store.list_failures(settings_end=SETTINGS_END):
             name = os.fsdecode(failure.path)
             if roots and not any(_lies_in(name, root) for root in roots):
                 continue

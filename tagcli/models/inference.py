@@ -1,4 +1,4 @@
-"""The same network as it runs: batch norm folded, pooling before the monotone activation, channels last.
+"""The same network as it runs: batch norm folded, pooling before the monotone activation, the device's own layout.
 
 Equal to the plain form up to rounding (see tests), at about a sixth of its cost on a CPU: pooling first means that the
 activation sees a tenth of the values.
@@ -34,9 +34,10 @@ class InferenceConvNet(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """Compute logits; takes, gives and raises what `ConvNet.forward` does."""
-        maps = to_input_map(log_mel, self.config).contiguous(memory_format=torch.channels_last)
+        maps = to_input_map(log_mel, self.config)
         for conv, pool in zip(self.convs, self.config.pools, strict=True):
-            maps = self._activate(functional.max_pool2d(conv(maps), pool))
+            assert isinstance(conv, nn.Conv2d)
+            maps = self._activate(_convolve_and_pool(maps, conv, pool))
         logits: Tensor = self.dense(to_features(maps, self.config))
         return logits
 
@@ -54,6 +55,24 @@ class InferenceConvNet(nn.Module):
     def _activate(self, maps: Tensor) -> Tensor:
         """Apply the activation in place."""
         return functional.relu_(maps) if self.config.activation == "relu" else functional.elu_(maps)
+
+
+def has_fast_onednn() -> bool:
+    """Tell whether there is oneDNN, on the kind of processor that it was found to be fast on."""
+    is_there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return is_there and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+
+
+def _convolve_and_pool(maps: Tensor, conv: nn.Conv2d, pool: tuple[int, int]) -> Tensor:
+    """Convolve and pool, in oneDNN's own layout where it pays: its pooling does not note where each maximum was.
+
+    It takes what is not a number for very small; decoders and importers let nothing of that kind through.
+    """
+    is_plain = maps.is_cpu and maps.dtype == torch.float32 and not maps.requires_grad
+    if is_plain and conv.bias is not None and has_fast_onednn():
+        weight, bias = conv.weight.to_mkldnn(), conv.bias.to_mkldnn()
+        return functional.max_pool2d(functional.conv2d(maps.to_mkldnn(), weight, bias, padding=1), pool).to_dense()
+    return functional.max_pool2d(conv(maps.contiguous(memory_format=torch.channels_last)), pool)
 
 
 def _fold(block: ConvBlock) -> nn.Conv2d:

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _SKIP_CODES = ", ".join(f"'{code.value}'" for code in SkipCode)
+_ENDS_AS_WANTED = "substr(settings.settings, length(settings.settings) - length(?1) + 1) = ?1"
 _RESULT = "results.scores, results.n_clips, results.duration_seconds, results.warnings, results.code, results.message"
 
 
@@ -183,24 +184,41 @@ class Store:
 
     # Upkeep
 
-    def list_failures(self) -> Iterator[StoredFailure]:
-        """Yield each file that is remembered to have failed, once for each reason, by path."""
+    def list_failures(self, *, settings_end: str) -> Iterator[StoredFailure]:
+        """Yield each file that is remembered to have failed, once for each reason, by path.
+
+        Parameters
+        ----------
+        settings_end
+            How the settings end that count.
+        """
         query = (
             "SELECT DISTINCT path, inode, size, mtime_ns, code, message FROM files JOIN results USING (payload)"
-            f" WHERE code IS NOT NULL AND code NOT IN ({_SKIP_CODES}) ORDER BY path"
+            " JOIN settings ON settings.id = results.settings"
+            f" WHERE code IS NOT NULL AND code NOT IN ({_SKIP_CODES}) AND {_ENDS_AS_WANTED} ORDER BY path"
         )
-        for path, inode, size, mtime_ns, code, message in self._database.read(query):
+        for path, inode, size, mtime_ns, code, message in self._database.read(query, (settings_end,)):
             yield StoredFailure(path=path, key=(inode, size, mtime_ns), code=code, message=message)
 
-    def describe(self) -> StoreFacts:
-        """Count what is remembered."""
+    def describe(self, *, settings_end: str) -> StoreFacts:
+        """Count what is remembered.
+
+        Parameters
+        ----------
+        settings_end
+            How the settings end whose failures are counted.
+        """
         with self._database.lock:
             n_files, n_payloads, n_failures = (
-                self._database.read(query)[0][0]
-                for query in (
-                    "SELECT count(*) FROM files",
-                    "SELECT count(*) FROM payloads",
-                    f"SELECT count(*) FROM results WHERE code IS NOT NULL AND code NOT IN ({_SKIP_CODES})",
+                self._database.read(query, values)[0][0]
+                for query, values in (
+                    ("SELECT count(*) FROM files", ()),
+                    ("SELECT count(*) FROM payloads", ()),
+                    (
+                        "SELECT count(*) FROM results JOIN settings ON settings.id = results.settings"
+                        f" WHERE code IS NOT NULL AND code NOT IN ({_SKIP_CODES}) AND {_ENDS_AS_WANTED}",
+                        (settings_end,),
+                    ),
                 )
             )
             results = self._database.read(
@@ -221,24 +239,35 @@ class Store:
         """Give every path that is remembered."""
         return [path for (path,) in self._database.read("SELECT path FROM files ORDER BY path")]
 
-    def forget(self, paths: list[bytes]) -> Pruned:
-        """Forget paths, and all results that no remembered path leads to; the file shrinks.
+    def forget(self, paths: list[bytes], *, settings_end: str, is_dry_run: bool = False) -> Pruned:
+        """Forget paths, all results that no remembered path leads to, and those of other settings; the file shrinks.
 
         Parameters
         ----------
         paths
             Those to forget.
+        settings_end
+            How the settings end whose results are kept.
+        is_dry_run
+            Whether it is only counted, and nothing forgotten.
         """
 
         def drop(connection: Connection) -> int:
             connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
-            dropped = connection.execute("DELETE FROM results WHERE payload NOT IN (SELECT payload FROM files)")
+            dropped = connection.execute(
+                "DELETE FROM results WHERE payload NOT IN (SELECT payload FROM files)"
+                f" OR settings NOT IN (SELECT id FROM settings WHERE {_ENDS_AS_WANTED})",
+                (settings_end,),
+            )
             connection.execute("DELETE FROM payloads WHERE id NOT IN (SELECT payload FROM files)")
             # settings stay: another process may have just begun with them, and their number must not become others'
+            if is_dry_run:
+                connection.rollback()
             return dropped.rowcount
 
         n_results = self._database.write(drop)
-        self._database.compact()
+        if not is_dry_run:
+            self._database.compact()
         return Pruned(n_files=len(paths), n_results=n_results)
 
 

@@ -67,7 +67,7 @@ class StoreFacts:
     path, size
         The store's file, and its size in bytes with its journal.
     n_files, n_payloads, n_failures
-        Files, different audio contents, and results that are failures.
+        Files, different audio contents, and results of this version that are failures.
     n_results
         Results by model name and settings.
     """
@@ -89,7 +89,7 @@ class Pruned:
     n_files
         Paths that lead to no file any more.
     n_results
-        Results whose audio no remembered path leads to.
+        Results whose audio no remembered path leads to, or that another version heard otherwise.
     """
 
     n_files: int

@@ -21,8 +21,10 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 _SHA256_OF_NOTHING = hashlib.sha256().hexdigest()  # what such files lack is told by their tags, or not at all
-NUMBERS = 1
+NUMBERS = 2
 """Raise it with every change of predicted numbers: what was remembered before is then heard again."""
+SETTINGS_END = f" numbers={NUMBERS}"
+"""How the settings end whose results can be recalled."""
 _FATES_OF_FILES = frozenset({FailureCode.MISSING, FailureCode.EMPTY, FailureCode.WRITE_FAILED})
 """Failures that are not the audio bytes' own."""
 
@@ -83,7 +85,7 @@ class Memory:
         self._lock = threading.Lock()
         self._claimed: set[str] = set()
         self._failed_now: set[str] = set()
-        self.settings_number = store.find_settings(model=model, sha256=sha256, settings=f"{settings} numbers={NUMBERS}")
+        self.settings_number = store.find_settings(model=model, sha256=sha256, settings=settings + SETTINGS_END)
 
     def recall_by_file(self, path: Path) -> TrackScores | Failure | None:
         """Recall the result of a file that nobody touched, by a look at the file system."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TRACKS_AHEAD = 12  # per worker: taken in and not yet done
-CLIPS_GATHERED = 4  # by a worker, then scored one after the other
+CLIPS_GATHERED = 8  # by a worker, then scored one after the other
 RESULTS_AHEAD = 256  # done or remembered, and waiting for one before them: a long track does not hold up the others
 _LOOK_SECONDS = 0.25  # between looks at what another process has in work
 _PATIENCE_SECONDS = 60.0  # with a process that has in work all that is left, and may stand still
@@ -30,7 +30,7 @@ _PATIENCE_SECONDS = 60.0  # with a process that has in work all that is left, an
 
 @dataclass(frozen=True, kw_only=True)
 class TagOptions:
-    """How tracks are scored; only `clips` and `half` change a score.
+    """How tracks are scored; only `clips` and `half` change a score by more than rounding.
 
     Parameters
     ----------

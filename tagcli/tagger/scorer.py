@@ -124,8 +124,8 @@ class CpuScorer:
             self._here.is_ready = True
         for start in range(0, len(clips), self.batch_size):
             batch = clips[start : start + self.batch_size]
-            waveforms = torch.from_numpy(np.stack([waveform for waveform, _ in batch]))
-            scores = _to_arrays(self._module.score(waveforms, with_embeddings=self._with_embeddings))
+            waveforms = batch[0][0][np.newaxis] if len(batch) == 1 else np.stack([waveform for waveform, _ in batch])
+            scores = _to_arrays(self._module.score(torch.from_numpy(waveforms), with_embeddings=self._with_embeddings))
             for row, (_, deliver) in enumerate(batch):
                 deliver(scores.row(row))
 
