@@ -464,7 +464,7 @@ def test_a_plan_is_made_then_written_shown_and_found_unchanged(predict, sound, s
     arguments = (sound, "--format", "jsonl", "--threshold", "0")
     before = contents(sound)
     assert written(predict(*arguments)) == [None] * 6
-    planned = ["planned", "unsupported", "unsupported", "unsupported", "planned", None]
+    planned = ["planned", "unsupported", "unsupported", "planned", "planned", None]
     assert written(predict(*arguments, "--dry-run")) == planned
     assert written(predict(*arguments, "--dry-run", "--write")) == planned
     assert contents(sound) == before
@@ -472,8 +472,9 @@ def test_a_plan_is_made_then_written_shown_and_found_unchanged(predict, sound, s
     result = predict(*arguments, "--write")
     assert written(result) == [state and state.replace("planned", "written") for state in planned]
     after = contents(sound)
-    assert {name for name in before if after[name] != before[name]} == {"a.mp3", "e.mp3"}
-    assert after["a.mp3"].endswith(before["a.mp3"][-10_000:])
+    assert {name for name in before if after[name] != before[name]} == {"a.mp3", "d.flac", "e.mp3"}
+    for name in ("a.mp3", "d.flac"):
+        assert after[name].endswith(before[name][-10_000:])
 
     rows = {row["path"]: row for row in map(json.loads, result.stdout.splitlines())}
     shown = json.loads(run("show", sound / "a.mp3", "--format", "json").stdout)
@@ -485,13 +486,16 @@ def test_a_plan_is_made_then_written_shown_and_found_unchanged(predict, sound, s
     assert fields["TXXX:TAGCLI_SCORES"] == [f"{tag['score']:.3f}" for tag in tags]
     assert fields["TXXX:TAGCLI_MODEL"][0].startswith("tiny@")
     assert set(fields["TCON"]) <= {"rock", "jazz", "electronic"}
+    (track,) = json.loads(run("show", sound / "d.flac", "--format", "json").stdout)["tracks"]
+    fields = {field["field"]: field["values"] for field in track["fields"]}
+    assert fields["TAGCLI_TAGS"] == [tag["tag"] for tag in rows[track["path"]]["tags"]]
 
     lines = run("show", sound / "a.mp3").stdout.splitlines()
     assert lines[0].startswith(str(sound / "a.mp3"))
     assert any(line.split()[0] == "TXXX:TAGCLI_TAGS" for line in lines[1:])
 
     again = written(predict(*arguments, "--write"))
-    assert again == ["unchanged", "unsupported", "unsupported", "unsupported", "unchanged", None]
+    assert again == ["unchanged", "unsupported", "unsupported", "unchanged", "unchanged", None]
     assert contents(sound) == after
     assert written(predict(*arguments, "--dry-run")) == again
 
@@ -524,7 +528,7 @@ def test_a_file_that_cannot_be_written_fails_and_the_others_are_written(predict,
 def test_show_tells_what_it_cannot_read(sound):
     result = run("show", sound / "a.mp3", sound / "b.wav")
     assert str(sound / "b.wav") in result.stdout
-    assert "mp3 files only" in result.stderr
+    assert "mp3 and flac files only" in result.stderr
     (sound / "a.mp3").write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x20" + b"\x01" * 32 + (sound / "a.mp3").read_bytes())
     assert "damaged" in run("show", sound / "a.mp3", code=3).stderr
 

@@ -20,7 +20,7 @@ from metadata_files import FAKE_MP3_FRAME, id3_frame, id3_tag, id3v1, text_conte
 
 from tagcli.errors import MetadataError
 from tagcli.metadata import Fields, GenrePolicy, apply_plan, plan_write, read_metadata
-from tagcli.metadata.mp3 import splice_mp3
+from tagcli.metadata.mp3 import splice as splice_mp3
 from tagcli.payload import hash_payload
 
 REPOSITORY = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ class Boom(BaseException):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Boom, OSError(errno.EIO, "Input/output error")])
 @pytest.mark.parametrize(
     "where",
-    ["os.fsync", "tagcli.metadata.write._keep_attributes", "tagcli.metadata.plan.verify_mp3", "pathlib.Path.replace"],
+    ["os.fsync", "tagcli.metadata.write._keep_attributes", "tagcli.metadata.mp3.verify", "pathlib.Path.replace"],
 )
 def test_anything_raised_half_way_leaves_the_file_alone(path, monkeypatch, where, error):
     plan = plan_write(path, make_fields())
@@ -103,9 +103,9 @@ def splice_badly(path, changes):
     ("where", "result"),
     [
         # A tag with another foreign frame, a tag without our frames, no tag, other audio.
-        ("tagcli.metadata.plan.splice_mp3", splice_badly),
-        ("tagcli.metadata.plan.splice_mp3", lambda *_: (id3_tag(3, FRAMES), len(id3_tag(3, FRAMES)))),
-        ("tagcli.metadata.plan.splice_mp3", lambda *_: (b"junk", len(id3_tag(3, FRAMES)))),
+        ("tagcli.metadata.mp3.splice", splice_badly),
+        ("tagcli.metadata.mp3.splice", lambda *_: (id3_tag(3, FRAMES), len(id3_tag(3, FRAMES)))),
+        ("tagcli.metadata.mp3.splice", lambda *_: (b"junk", len(id3_tag(3, FRAMES)))),
         ("tagcli.metadata.write._stream", lambda source, sink: bytes(1) if sink else bytes(2)),
     ],
 )
@@ -124,7 +124,7 @@ def test_order_of_the_write(path, monkeypatch):
 
         return call
 
-    monkeypatch.setattr("tagcli.metadata.plan.verify_mp3", record("verify", lambda *_: None))
+    monkeypatch.setattr("tagcli.metadata.mp3.verify", record("verify", lambda *_: None))
     monkeypatch.setattr("os.fsync", record("sync", os.fsync))
     monkeypatch.setattr("pathlib.Path.replace", record("replace", Path.replace))
     apply_plan(plan_write(path, make_fields()))
@@ -177,7 +177,7 @@ def leftover_of(path):
     seen = []
     plan = plan_write(path, make_fields("unique"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tagcli.metadata.plan.verify_mp3", lambda copy, *_: seen.append(copy) or 1 / 0)
+        patch.setattr("tagcli.metadata.mp3.verify", lambda copy, *_: seen.append(copy) or 1 / 0)
         with pytest.raises(ZeroDivisionError):
             apply_plan(plan)
     return seen[0]
@@ -226,7 +226,7 @@ def test_the_copy_is_locked_while_it_is_written(path, monkeypatch):
             apply_plan(plan)
         tried.append(True)
 
-    monkeypatch.setattr("tagcli.metadata.plan.verify_mp3", write_as_well)
+    monkeypatch.setattr("tagcli.metadata.mp3.verify", write_as_well)
     apply_plan(plan)
     assert tried
     assert list(path.parent.iterdir()) == [path]
@@ -279,7 +279,7 @@ def test_file_changed_while_it_is_copied(path, monkeypatch):
             file.write(b"x")
 
     time.sleep(0.02)
-    monkeypatch.setattr("tagcli.metadata.plan.verify_mp3", edit)
+    monkeypatch.setattr("tagcli.metadata.mp3.verify", edit)
     with pytest.raises(MetadataError, match="changed by another program"):
         apply_plan(plan)
     assert path.read_bytes().endswith(b"x")

@@ -20,6 +20,10 @@ SCORE_TOLERANCE = 1.5 * 10**-SCORE_DECIMALS
 """A score whose last stored digit moved by one, as between two machines, is not worth a rewrite."""
 
 
+class BrokenTagError(Exception):
+    """Metadata that cannot be walked to its end; translated where the file is known."""
+
+
 class GenrePolicy(StrEnum):
     """What happens to the genre field."""
 

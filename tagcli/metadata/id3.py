@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from tagcli.metadata.fields import BrokenTagError
 from tagcli.payload import ID3V2_HEADER_BYTES, decode_syncsafe
 
 FRAME_HEADER_BYTES = 10
@@ -23,10 +24,6 @@ _KNOWN_FLAGS = {3: 0xE0, 4: 0xF0}
 _FRAME_ID = re.compile(rb"[A-Za-z0-9]{3}[A-Za-z0-9 \0]")
 _FALSE_SYNC = re.compile(rb"\xff(?=[\xe0-\xff])")
 _TO_UNSYNCHRONISE = re.compile(rb"\xff(?=[\xe0-\xff\0]|\Z)")
-
-
-class BrokenTagError(Exception):
-    """A tag that cannot be walked to its end; translated where the file is known."""
 
 
 class UnknownVersionError(Exception):

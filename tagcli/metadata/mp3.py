@@ -13,6 +13,7 @@ from tagcli.metadata.fields import (
     SCORES_FIELD,
     SETTINGS_FIELD,
     TAGS_FIELD,
+    BrokenTagError,
     FieldChange,
     Fields,
     GenrePolicy,
@@ -30,7 +31,6 @@ from tagcli.metadata.frames import (
     read_texts,
 )
 from tagcli.metadata.id3 import (
-    BrokenTagError,
     RawFrame,
     Tag,
     UnknownVersionError,
@@ -76,7 +76,7 @@ def read_tag(path: Path) -> Tag | None:
         return parse_tag(header + file.read(measure_tag(header) - ID3V2_HEADER_BYTES))
 
 
-def plan_mp3(path: Path, fields: Fields, genre: GenrePolicy) -> tuple[FieldChange, ...]:
+def plan(path: Path, fields: Fields, genre: GenrePolicy) -> tuple[FieldChange, ...]:
     """Find what storing fields in an MP3 file would change.
 
     Parameters
@@ -123,7 +123,7 @@ def plan_mp3(path: Path, fields: Fields, genre: GenrePolicy) -> tuple[FieldChang
     )
 
 
-def splice_mp3(path: Path, changes: tuple[FieldChange, ...]) -> tuple[bytes, int]:
+def splice(path: Path, changes: tuple[FieldChange, ...]) -> tuple[bytes, int]:
     """Build the tag that a file has after its changes.
 
     Parameters
@@ -162,7 +162,7 @@ def splice_mp3(path: Path, changes: tuple[FieldChange, ...]) -> tuple[bytes, int
         return build_tag(tag, (*frames, *new_frames.values())), old.size if old else 0
 
 
-def verify_mp3(path: Path, original: Path, changes: tuple[FieldChange, ...]) -> None:
+def verify(path: Path, original: Path, changes: tuple[FieldChange, ...]) -> None:
     """Prove that a rewritten file holds the changes, and every other frame of the original byte for byte.
 
     Parameters
@@ -195,7 +195,7 @@ def verify_mp3(path: Path, original: Path, changes: tuple[FieldChange, ...]) -> 
             raise MetadataError(message, path=original)
 
 
-def read_mp3(path: Path) -> Metadata:
+def read(path: Path) -> Metadata:
     """Read what an MP3 file's ID3v2 tag holds.
 
     Parameters

@@ -1,13 +1,33 @@
 """The doors of metadata: plan a write, apply it, read a file; each opens the room of the file's container."""
 
 from pathlib import Path
+from typing import Protocol
 
 from tagcli.container import Container, find_container
 from tagcli.errors import UnsupportedContainerError
-from tagcli.metadata.fields import Fields, GenrePolicy, Metadata, WritePlan
-from tagcli.metadata.mp3 import plan_mp3, read_mp3, read_tag, splice_mp3, verify_mp3
+from tagcli.metadata import flac, mp3
+from tagcli.metadata.fields import FieldChange, Fields, GenrePolicy, Metadata, WritePlan
 from tagcli.metadata.write import remove_leftover, replace_head, resolve_target
 from tagcli.payload import FileIdentity
+
+
+class Room(Protocol):
+    """What a container's module does."""
+
+    def plan(self, path: Path, fields: Fields, genre: GenrePolicy) -> tuple[FieldChange, ...]:
+        """Find what storing fields would change."""
+
+    def splice(self, path: Path, changes: tuple[FieldChange, ...]) -> tuple[bytes, int]:
+        """Build the new first bytes of a file; say how many of the old ones they take the place of."""
+
+    def verify(self, path: Path, original: Path, changes: tuple[FieldChange, ...]) -> None:
+        """Prove that a rewritten file holds the changes, and all else of the original byte for byte."""
+
+    def read(self, path: Path) -> Metadata:
+        """Read what a file holds."""
+
+
+_ROOMS: dict[Container, Room] = {Container.MP3: mp3, Container.FLAC: flac}
 
 
 def plan_write(path: Path, fields: Fields, *, genre: GenrePolicy = GenrePolicy.FILL) -> WritePlan:
@@ -30,13 +50,13 @@ def plan_write(path: Path, fields: Fields, *, genre: GenrePolicy = GenrePolicy.F
     Raises
     ------
     UnsupportedContainerError
-        When the file is no MP3 file, or its tag is of a version that cannot be written back.
+        When the file is of another container, or its tag of a version that cannot be written back.
     MetadataError
         When the file cannot be read or its tag is damaged.
     """
     target, identity = resolve_target(path)
-    container = _find_supported(path)
-    changes = plan_mp3(path, fields, genre)
+    container, room = _find_room(path)
+    changes = room.plan(path, fields, genre)
     return WritePlan(path=path, target=target, container=container, identity=identity, changes=changes)
 
 
@@ -65,10 +85,11 @@ def apply_plan(plan: WritePlan) -> FileIdentity | None:
     if plan.is_empty:
         remove_leftover(plan.target)
         return None
+    room = _ROOMS[plan.container]
     return replace_head(
         plan,
-        make_head=lambda: splice_mp3(plan.target, plan.changes),
-        verify=lambda copy: verify_mp3(copy, plan.target, plan.changes),
+        make_head=lambda: room.splice(plan.target, plan.changes),
+        verify=lambda copy: room.verify(copy, plan.target, plan.changes),
     )
 
 
@@ -88,20 +109,20 @@ def read_metadata(path: Path) -> Metadata:
     Raises
     ------
     UnsupportedContainerError
-        When the file is no MP3 file, or its tag is of a version that is not read.
+        When the file is of another container, or its tag of a version that is not read.
     MetadataError
         When the file cannot be read or its tag is damaged.
     """
-    _find_supported(path)
-    return read_mp3(path)
+    _, room = _find_room(path)
+    return room.read(path)
 
 
-def _find_supported(path: Path) -> Container:
+def _find_room(path: Path) -> tuple[Container, Room]:
     container = find_container(path)
-    if container is Container.MP3:
-        return container
+    if container in _ROOMS:
+        return container, _ROOMS[container]
     if container is Container.UNKNOWN:
-        read_tag(path)  # A damaged tag hides the audio behind it, and is then what to complain about.
+        mp3.read_tag(path)  # A damaged tag hides the audio behind it, and is then what to complain about.
     kind = "is of no known kind" if container is Container.UNKNOWN else f"is of the kind {container.value}"
-    message = f"{path} {kind}, and tagcli writes into mp3 files only so far."
+    message = f"{path} {kind}, and tagcli writes into mp3 and flac files only so far."
     raise UnsupportedContainerError(message, path=path)
