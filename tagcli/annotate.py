@@ -1,12 +1,13 @@
 """What is stored of a track's tags, and the walk from a row to its file; tags and metadata do not know each other."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagcli.checkpoint import CheckpointHeader
-from tagcli.errors import FailureCode, MetadataError, UnsupportedContainerError
-from tagcli.metadata import Fields, GenrePolicy, apply_plan, plan_write
+from tagcli.errors import FailureCode, FileBusyError, MetadataError, UnsupportedContainerError
+from tagcli.metadata import Fields, GenrePolicy, WritePlan, apply_plan, plan_write
 from tagcli.payload import FileIdentity
 from tagcli.rows import Row, Status, Written
 from tagcli.tags import Category, ScoredTag
@@ -16,6 +17,8 @@ STORED_SCORE = 0.1
 MAX_GENRES = 3
 """How many genres are offered to a file's genre field, the best ones."""
 _SHA_DIGITS = 12
+_BUSY_ATTEMPTS = 20
+_BUSY_SECONDS = 0.1  # between attempts: another run writes the same tags, most likely, and there is then nothing to do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +129,9 @@ def store_row(
     if row.status is not Status.OK:
         return row
     try:
-        plan = plan_write(row.path, make_fields(row.tags, policy), genre=policy.genre)
-        if not plan.is_empty and heard is not None and not plan.identity.has_same_content(heard):
-            msg = f"{row.path} was changed after it was heard, so nothing is written; run again."
-            raise MetadataError(msg, path=row.path)
-        if not policy.is_dry_run:
-            identity = apply_plan(plan)
-            if identity is not None and on_written is not None:
-                on_written(row.path, identity)
+        plan, identity = _write_patiently(row, policy, heard=heard)
+        if identity is not None and on_written is not None:
+            on_written(row.path, identity)
     except UnsupportedContainerError as error:
         return replace(row, written=Written.UNSUPPORTED, message=error.message)
     except MetadataError as error:
@@ -147,3 +145,29 @@ def store_row(
     if plan.is_empty:
         return replace(row, written=Written.UNCHANGED)
     return replace(row, written=Written.PLANNED if policy.is_dry_run else Written.WRITTEN)
+
+
+def _write_patiently(
+    row: Row, policy: StorePolicy, *, heard: FileIdentity | None
+) -> tuple[WritePlan, FileIdentity | None]:
+    """Plan and write; plan anew for a while as long as another process is at work on the file.
+
+    Raises
+    ------
+    MetadataError
+        When the file cannot be written, was changed after it was heard, or stays busy.
+    """
+    for attempt in range(_BUSY_ATTEMPTS):
+        plan = plan_write(row.path, make_fields(row.tags, policy), genre=policy.genre)
+        if not plan.is_empty and heard is not None and not plan.identity.has_same_content(heard):
+            msg = f"{row.path} was changed after it was heard, so nothing is written; run again."
+            raise MetadataError(msg, path=row.path)
+        if policy.is_dry_run:
+            break
+        try:
+            return plan, apply_plan(plan)
+        except FileBusyError:
+            if attempt + 1 == _BUSY_ATTEMPTS:
+                raise
+            time.sleep(_BUSY_SECONDS)
+    return plan, None

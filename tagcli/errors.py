@@ -105,6 +105,10 @@ class MetadataError(TagcliError):
     """Metadata that cannot be read, planned or written."""
 
 
+class FileBusyError(MetadataError):
+    """Another process is writing the file, or has just written it."""
+
+
 class UnsupportedContainerError(MetadataError):
     """A container or tag version that tagcli does not write."""
 

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
+from tagcli import annotate
 from tagcli.annotate import STORED_SCORE, make_fields, make_policy, store_row
 from tagcli.checkpoint import read_header
-from tagcli.errors import FailureCode
-from tagcli.metadata import GenrePolicy, read_metadata
+from tagcli.errors import FailureCode, FileBusyError
+from tagcli.metadata import GenrePolicy, apply_plan, plan_write, read_metadata
 from tagcli.payload import FileIdentity
 from tagcli.rows import Row, Status, Written
 from tagcli.tags import Category, ScoredTag
@@ -192,3 +193,39 @@ def test_another_name_of_the_heard_file_does_not_count_as_a_change(row, header, 
     link.symlink_to(row.path)
     again = store_row(dataclasses.replace(row, path=link), policy_of(header), heard=heard)
     assert again.written is Written.UNCHANGED
+
+
+def write_twice(monkeypatch, n_busy, write):
+    """Let the file be busy for a number of attempts; `write` is what the other process does at the first one."""
+    attempts = []
+
+    def apply(plan):
+        attempts.append(plan)
+        if len(attempts) == 1:
+            write()
+        if len(attempts) <= n_busy:
+            raise FileBusyError("busy", path=plan.path)
+        return apply_plan(plan)
+
+    monkeypatch.setattr(annotate, "apply_plan", apply)
+    monkeypatch.setattr(annotate, "_BUSY_SECONDS", 0.001)
+    return attempts
+
+
+def test_what_another_process_writes_meanwhile_need_not_be_written(row, header, monkeypatch):
+    policy = policy_of(header)
+    attempts = write_twice(monkeypatch, 1, lambda: apply_plan(plan_write(row.path, make_fields(row.tags, policy))))
+    assert store_row(row, policy, heard=None).written is Written.UNCHANGED
+    assert [plan.is_empty for plan in attempts] == [False, True]
+
+
+def test_a_busy_file_is_waited_for(row, header, monkeypatch):
+    attempts = write_twice(monkeypatch, 3, lambda: None)
+    assert store_row(row, policy_of(header), heard=None).written is Written.WRITTEN
+    assert len(attempts) == 4
+
+
+def test_a_file_that_stays_busy_is_told(row, header, monkeypatch):
+    write_twice(monkeypatch, 1000, lambda: None)
+    stored = store_row(row, policy_of(header), heard=None)
+    assert (stored.written, stored.message) == (Written.FAILED, "busy")

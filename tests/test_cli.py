@@ -711,6 +711,15 @@ def test_a_warning_during_the_run_reaches_the_real_stderr(sound, tiny_checkpoint
     assert "had 2 names (hard links)" in stderr
 
 
+@pytest.fixture
+def sigint():
+    """Put the handler of Ctrl-C back, which an interrupted run keeps."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 def test_ctrl_c_waits_for_the_track_in_hand():
     interrupts, steps = Interrupts(), []
 
@@ -720,12 +729,15 @@ def test_ctrl_c_waits_for_the_track_in_hand():
             steps.append("finished")
         steps.append("went on")
 
-    with interrupts.watch():
-        with pytest.raises(KeyboardInterrupt):
-            work()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+    with interrupts.watch(), pytest.raises(KeyboardInterrupt):
+        work()
     assert steps == ["finished"]
+
+
+@pytest.mark.usefixtures("sigint")
+def test_ctrl_c_outside_of_a_track_interrupts_at_once():
+    with Interrupts().watch(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_a_dash_is_stdout(predict, sound, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -442,6 +443,20 @@ def test_ctrl_c_ends_the_run_and_keeps_what_was_done(make_list, tiny_checkpoint,
     assert 0 < len(rows) < 900
     assert [Path(row["path"]).name for row in rows] == [f"{index:03}.flac" for index in range(len(rows))]
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.05, 0.2])
+def test_a_second_ctrl_c_ends_it_on_the_spot(make_list, tiny_checkpoint, tmp_path, pause_seconds):
+    """Else it might reach the interpreter in the middle of its end, which then aborts."""
+    with start("predict", make_list(900), "--model", tiny_checkpoint, "-o", tmp_path / "results", "--write") as process:
+        assert wait_for_rows(tmp_path, process)
+        process.send_signal(signal.SIGINT)
+        time.sleep(pause_seconds)
+        process.send_signal(signal.SIGINT)
+        _, talk = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 130
+    assert b"terminate" not in talk
+    assert b"Traceback" not in talk
 
 
 def wait_for_rows(folder, process):

@@ -1,19 +1,24 @@
 """Ctrl-C between tracks: what has begun for one track is finished before the run ends."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from tagcli.errors import ExitCode
+
 
 class Interrupts:
     """Holds Ctrl-C back while a track is being written and counted.
 
-    Outside of `held` it interrupts at once, as ever.
+    Outside of `held` it interrupts at once, as ever. A second one ends the program on the spot: threads of the decoders
+    and of torch do not survive an interpreter that is torn down in the middle of its end.
     """
 
     def __init__(self) -> None:
+        self._is_interrupted = False
         self._is_held = False
         self._is_pending = False
 
@@ -27,7 +32,8 @@ class Interrupts:
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            if not self._is_interrupted:
+                signal.signal(signal.SIGINT, before)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -44,9 +50,14 @@ class Interrupts:
         finally:
             self._is_held = False
         if self._is_pending:
+            self._is_interrupted = True
             raise KeyboardInterrupt
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if not self._is_held:
-            raise KeyboardInterrupt
-        self._is_pending = True
+        if self._is_held:
+            self._is_pending = True
+            return
+        if self._is_interrupted:
+            os._exit(ExitCode.INTERRUPTED)
+        self._is_interrupted = True
+        raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from tagcli.errors import MetadataError
+from tagcli.errors import FileBusyError, MetadataError
 from tagcli.metadata.fields import WritePlan
 from tagcli.payload import BLOCK_BYTES, FileIdentity
 
@@ -129,7 +129,7 @@ def _copy_path(target: Path) -> Path:
 def _check_unchanged(plan: WritePlan) -> None:
     if FileIdentity.from_status(plan.target.stat()) != plan.identity:
         message = f"{plan.path} was changed by another program in the meantime, so nothing is written; run again."
-        raise MetadataError(message, path=plan.path)
+        raise FileBusyError(message, path=plan.path)
 
 
 def _check_writable(plan: WritePlan) -> None:
@@ -203,9 +203,9 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _busy(copy_path: Path) -> MetadataError:
+def _busy(copy_path: Path) -> FileBusyError:
     message = f"Another process is writing ({copy_path} is in use); run again when it is done."
-    return MetadataError(message, path=copy_path)
+    return FileBusyError(message, path=copy_path)
 
 
 def _stream(source: BinaryIO, sink: BinaryIO | None) -> bytes:
