@@ -46,7 +46,7 @@ def fill(folder: Path, store_path: Path, checkpoint: Path, n_rows: int) -> None:
 
     import numpy as np
 
-    from tagcli.payload import FileIdentity
+    from tagcli.files import FileIdentity
     from tagcli.store import Store, StoredResult
     from tagcli.tagger import TagOptions, open_tagger
 

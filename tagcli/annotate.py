@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tagcli.checkpoint import CheckpointHeader
 from tagcli.errors import FailureCode, FileBusyError, MetadataError, UnsupportedContainerError
+from tagcli.files import FileIdentity
 from tagcli.metadata import Fields, GenrePolicy, WritePlan, apply_plan, plan_write
-from tagcli.payload import FileIdentity
 from tagcli.rows import Row, Status, Written
 from tagcli.tags import Category, ScoredTag
 

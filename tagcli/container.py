@@ -3,8 +3,9 @@
 from enum import StrEnum
 from pathlib import Path
 
+from tagcli.files import open_track, read_at
 from tagcli.mpeg import HEADER_BYTES, LONGEST_FRAME_BYTES, SYNC_SEARCH_BYTES, find_first_frame, parse_frame
-from tagcli.payload import find_payload, open_track
+from tagcli.outer_tags import find_content_of
 
 
 class Container(StrEnum):
@@ -45,6 +46,8 @@ _MAGICS: tuple[tuple[Container, int, bytes], ...] = (
     (Container.MATROSKA, 0, bytes.fromhex("1a45dfa3")),
     (Container.AAC, 0, b"ADIF"),
 )
+MAGIC_BYTES = max(offset + len(magic) for _, offset, magic in _MAGICS)
+"""How many first bytes tell a container that has a magic number."""
 _CHUNK_FORMS = {Container.WAV: (b"RIFF", b"RF64", b"BW64"), Container.AIFF: (b"FORM",)}
 
 
@@ -66,18 +69,36 @@ def find_container(path: Path) -> Container:
     MetadataError
         When the file cannot be read.
     """
-    payload = find_payload(path)
-    size = payload.end - payload.start
-    with open_track(path) as (file, _):
-        file.seek(payload.start)
-        head = file.read(min(size, SYNC_SEARCH_BYTES + LONGEST_FRAME_BYTES + HEADER_BYTES))
-    for container, offset, magic in _MAGICS:
-        forms = _CHUNK_FORMS.get(container, (b"",))
-        if head.startswith(magic, offset) and head.startswith(forms):
-            return container
+    with open_track(path) as (file, n_bytes):
+        content = find_content_of(file, n_bytes)
+        size = content.end - content.start
+        head = read_at(file, content.start, min(size, SYNC_SEARCH_BYTES + LONGEST_FRAME_BYTES + HEADER_BYTES))
+    container = find_container_by_magic(head)
+    if container is not None:
+        return container
     # ADTS shares the sync word of MPEG audio; its layer is always 00 (ISO/IEC 13818-7, 6.2.1).
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return Container.AAC
     start = find_first_frame(head, size)
     frame = None if start is None else parse_frame(head[start : start + HEADER_BYTES])
     return Container.MP3 if frame is not None and frame.layer == 3 else Container.UNKNOWN
+
+
+def find_container_by_magic(head: bytes) -> Container | None:
+    """Tell the kind of a file by its magic number; MPEG audio has none.
+
+    Parameters
+    ----------
+    head
+        The first bytes behind the outer tags, `MAGIC_BYTES` of them or more.
+
+    Returns
+    -------
+    Container or None
+        The kind; None when no magic number is known.
+    """
+    for container, offset, magic in _MAGICS:
+        forms = _CHUNK_FORMS.get(container, (b"",))
+        if head.startswith(magic, offset) and head.startswith(forms):
+            return container
+    return None

@@ -5,6 +5,7 @@ TagcliError
 ├── DecoderError          no track can be decoded: a process for it does not start
 ├── MetadataError         a file's metadata cannot be read, planned or written
 │   └── UnsupportedContainerError   the container or tag version is not one that tagcli writes
+├── JournalError          the old version of a file cannot be stored, or not be put back
 ├── CheckpointError       a checkpoint file is missing, damaged or of an unknown format
 ├── WeightsError          a model name is unknown, not here yet, or its download cannot be trusted
 ├── DeviceError           the device asked for is not there
@@ -111,6 +112,10 @@ class FileBusyError(MetadataError):
 
 class UnsupportedContainerError(MetadataError):
     """A container or tag version that tagcli does not write."""
+
+
+class JournalError(TagcliError):
+    """The old version of a file that cannot be stored, or cannot be put back."""
 
 
 class CheckpointError(TagcliError):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagcli.errors import FailureCode, SkipCode, WarningCode
-from tagcli.payload import FileIdentity
+from tagcli.files import FileIdentity
 
 
 class Category(StrEnum):

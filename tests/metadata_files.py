@@ -154,3 +154,53 @@ def text_content(text: str, encoding: int = 3) -> bytes:
 
 def user_text(version: int, description: str, text: str) -> bytes:
     return id3_frame(version, "TXXX", text_content(f"{description}\0{text}", 0 if version == 3 else 3))
+
+
+def flac_block(kind: int, body: bytes, *, last: bool = False) -> bytes:
+    return bytes((kind | last << 7,)) + len(body).to_bytes(3, "big") + body
+
+
+def mp4_box(kind: bytes, body: bytes = b"", *, long: bool = False, open_ended: bool = False) -> bytes:
+    if long:
+        return (1).to_bytes(4, "big") + kind + (16 + len(body)).to_bytes(8, "big") + body
+    return (0 if open_ended else 8 + len(body)).to_bytes(4, "big") + kind + body
+
+
+def asf_object(guid: str, body: bytes, *, size: int | None = None) -> bytes:
+    return bytes.fromhex(guid) + (24 + len(body) if size is None else size).to_bytes(8, "little") + body
+
+
+def chunk(kind: bytes, body: bytes, *, size: int | None = None, big_endian: bool = False) -> bytes:
+    n_bytes = len(body) if size is None else size
+    return kind + n_bytes.to_bytes(4, "big" if big_endian else "little") + body + bytes(len(body) % 2)
+
+
+def ogg_page(
+    lacing: bytes, body: bytes, *, serial: int = 1, sequence: int = 0, granule: int = 0, flags: int = 0
+) -> bytes:
+    """Return a page whose checksum is nonsense, which `serial` and `sequence` tell from others."""
+    head = struct.pack("<4sBBqLLL", b"OggS", 0, flags, granule, serial, sequence, serial ^ sequence)
+    return head + bytes((len(lacing),)) + lacing + body
+
+
+def ogg_pages(
+    packets: list[bytes], *, serial: int = 1, sequence: int = 0, granule: int = 0, flags: int = 0, n_segments: int = 255
+) -> list[bytes]:
+    """Lay packets on pages of at most so many segments; flags are those of the first page."""
+    lacing = b"".join(b"\xff" * (len(packet) // 255) + bytes((len(packet) % 255,)) for packet in packets)
+    data, pages, is_continued = b"".join(packets), [], False
+    for first in range(0, len(lacing), n_segments):
+        part = lacing[first : first + n_segments]
+        body, data = data[: sum(part)], data[sum(part) :]
+        pages.append(
+            ogg_page(
+                part,
+                body,
+                serial=serial,
+                sequence=sequence + len(pages),
+                granule=granule if min(part) < 255 else -1,
+                flags=is_continued | (0 if pages else flags),
+            )
+        )
+        is_continued = part[-1] == 255
+    return pages

@@ -8,8 +8,8 @@ from tagcli import annotate
 from tagcli.annotate import STORED_SCORE, make_fields, make_policy, store_row
 from tagcli.checkpoint import read_header
 from tagcli.errors import FailureCode, FileBusyError
+from tagcli.files import FileIdentity
 from tagcli.metadata import GenrePolicy, apply_plan, plan_write, read_metadata
-from tagcli.payload import FileIdentity
 from tagcli.rows import Row, Status, Written
 from tagcli.tags import Category, ScoredTag
 

@@ -224,6 +224,24 @@ def test_a_collection_that_was_moved_and_edited_is_not_heard_again(predict, coll
     assert str(moved / "e.mp3") in found["tracks"][-1]["message"]
 
 
+def test_edited_metadata_inside_a_container_is_no_matter(predict, tmp_path, music, encode):
+    paths = [tmp_path / "music" / name for name in ("a.flac", "b.m4a", "c.ogg")]
+    paths[0].parent.mkdir()
+    for seed, path in enumerate(paths):
+        encode(path, music(3, 44_100, seed=seed), 44_100)
+    first = predict(paths[0].parent, code=0)
+    assert recalled(first) == 0
+    for path, field in zip(paths, ("title", "\xa9nam", "title"), strict=True):
+        n_bytes = path.stat().st_size
+        file = mutagen.File(path)
+        file[field] = ["A long title " * 1000]
+        file.save()
+        assert path.stat().st_size > n_bytes
+    found = predict(paths[0].parent, code=0)
+    assert recalled(found) == len(paths)
+    assert found["tracks"] == first["tracks"]
+
+
 def test_changed_audio_of_the_same_size_and_time_is_heard_again(predict, collection, sources):
     first = predict(collection)
     status = (collection / "b.wav").stat()

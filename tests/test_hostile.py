@@ -265,7 +265,7 @@ def written(cases, tiny_checkpoint, tmp_path_factory):
     """One run with --write over the hostile folder."""
     folder = lay_out(tmp_path_factory.mktemp("written"), cases)
     before = digest(folder)
-    payloads = {case.name: hash_payload(locate(folder, case)) for case in cases[0] if case.is_mp3}
+    payloads = {case.name: hash_payload(locate(folder, case)) for case in cases[0] if case.is_written}
     done = run("predict", folder, "--model", tiny_checkpoint, "--format", "jsonl", "--write")
     return folder, before, payloads, done, read_rows(done.stdout)
 
@@ -290,7 +290,7 @@ def test_rows_tell_what_became_of_each_file(written, cases):
 def test_the_audio_is_the_same_bytes(written, cases):
     folder, _, payloads, _, _ = written
     for case in cases[0]:
-        if case.is_mp3:
+        if case.is_written:
             assert hash_payload(locate(folder, case)) == payloads[case.name], case.name
 
 

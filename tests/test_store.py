@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import tagcli.store.claims
 import tagcli.store.database
 from tagcli.errors import StoreError
-from tagcli.payload import FileIdentity
+from tagcli.files import FileIdentity
 from tagcli.store import PATH_MARK, Pruned, Store, StoredResult, clear_store, default_store_path
 
 PATIENCE_SECONDS = 30
@@ -61,7 +61,7 @@ def keep(store, settings, result=SCORES, *, sha256=SHA, path=b"/music/a.mp3", id
 
 def start(code, *arguments):
     """Start a program that has the store's names, and says when it is ready."""
-    head = "import sys, time; from pathlib import Path; from tagcli.store import *; from tagcli.payload import *\n"
+    head = "import sys, time; from pathlib import Path; from tagcli.store import *; from tagcli.files import *\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + code, *map(str, arguments)],
         stdin=subprocess.PIPE,

@@ -15,7 +15,7 @@ from tagcli.audio.mpeg_length import read_length
 from tagcli.audio.sources import SoundfileSource, Waveform
 from tagcli.container import Container, find_container
 from tagcli.errors import AudioError, FailureCode, MetadataError, WarningCode
-from tagcli.payload import FileIdentity
+from tagcli.files import FileIdentity
 
 if TYPE_CHECKING:
     from tagcli.audio.av_source import AvSource

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagcli.mpeg import HEADER_BYTES, LONGEST_FRAME_BYTES, SYNC_SEARCH_BYTES, MpegFrame, find_first_frame, parse_frame
-from tagcli.payload import find_payload
+from tagcli.outer_tags import find_content
 
 # what a header may leave out of its count before the file is taken for several streams, one behind the other
 _UNCOUNTED_SHARE = 0.01
@@ -42,10 +42,10 @@ def read_length(path: Path) -> MpegLength:
     OSError
         When the file cannot be read.
     """
-    payload = find_payload(path)
-    n_bytes = payload.end - payload.start
+    content = find_content(path)
+    n_bytes = content.end - content.start
     with path.open("rb") as file:
-        file.seek(payload.start)
+        file.seek(content.start)
         head = file.read(min(SYNC_SEARCH_BYTES + LONGEST_FRAME_BYTES + HEADER_BYTES, n_bytes))
     start = find_first_frame(head, n_bytes)
     frame = None if start is None else parse_frame(head[start : start + HEADER_BYTES])

@@ -12,7 +12,7 @@ from tagcli.audio.clips import ClipChoice, ClipRule, fill_clip
 from tagcli.audio.decode import Track
 from tagcli.audio.sources import Waveform
 from tagcli.errors import AudioError, FailureCode, WarningCode
-from tagcli.payload import FileIdentity
+from tagcli.files import FileIdentity
 
 MIN_TRACK_SECONDS = 1.0
 MIN_TAIL_SECONDS = 1.0  # what is left behind the last whole clip is heard from this length on

@@ -19,7 +19,7 @@ from typing import IO
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.audio.reading import Clip, DecodingStopped, TrackClips
 from tagcli.errors import AudioError, DecoderError, FailureCode, WarningCode
-from tagcli.payload import FileIdentity
+from tagcli.files import FileIdentity
 
 _ATTEMPTS = 2  # a decoder may have died before it saw the track
 

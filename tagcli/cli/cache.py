@@ -91,7 +91,7 @@ def errors(
     Example: tagcli errors --m3u ~/Music
     """
     from tagcli.cli.output import make_printable
-    from tagcli.payload import FileIdentity
+    from tagcli.files import FileIdentity
     from tagcli.rows import describe_path, make_readable
     from tagcli.store import PATH_MARK, Store, default_store_path
     from tagcli.tagger.memory import SETTINGS_END

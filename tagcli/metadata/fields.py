@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tagcli.container import Container
-from tagcli.payload import FileIdentity
+from tagcli.files import FileIdentity
 
 TAGS_FIELD = "TAGCLI_TAGS"
 SCORES_FIELD = "TAGCLI_SCORES"

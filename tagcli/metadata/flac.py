@@ -14,6 +14,7 @@ from mutagen.flac import VCFLACDict
 
 from tagcli.container import Container
 from tagcli.errors import MetadataError
+from tagcli.files import open_track
 from tagcli.metadata.fields import BrokenTagError, FieldChange, Fields, GenrePolicy, Metadata, StoredField
 from tagcli.metadata.vorbis import (
     Comments,
@@ -24,7 +25,7 @@ from tagcli.metadata.vorbis import (
     parse_comments,
     plan_comments,
 )
-from tagcli.payload import find_payload, open_track
+from tagcli.outer_tags import find_content
 
 FRESH_PADDING_BYTES = 8192
 """Left free behind blocks that had to grow, so that the next small change needs no moving of the audio."""
@@ -205,7 +206,7 @@ def _read_head(path: Path) -> Head:
     BrokenTagError
         When it cannot be walked to its end.
     """
-    start = find_payload(path).start
+    start = find_content(path).start
     with open_track(path) as (file, size):
         front = file.read(start + len(_MAGIC))
         blocks: list[Block] = []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from tagcli.metadata.fields import BrokenTagError
-from tagcli.payload import ID3V2_HEADER_BYTES, decode_syncsafe
+from tagcli.outer_tags import ID3V2_HEADER_BYTES, decode_syncsafe
 
 FRAME_HEADER_BYTES = 10
 FRESH_PADDING_BYTES = 1024

@@ -8,6 +8,7 @@ from mutagen import MutagenError
 
 from tagcli.container import Container
 from tagcli.errors import MetadataError, UnsupportedContainerError
+from tagcli.files import open_track
 from tagcli.metadata.fields import (
     MODEL_FIELD,
     SCORES_FIELD,
@@ -39,7 +40,7 @@ from tagcli.metadata.id3 import (
     parse_tag,
 )
 from tagcli.metadata.wanted import choose_genres, choose_own_values
-from tagcli.payload import ID3V1_BYTES, ID3V2_HEADER_BYTES, open_track
+from tagcli.outer_tags import ID3V1_BYTES, ID3V2_HEADER_BYTES
 
 VERSION_OF_NEW_TAGS = 4
 JOINER = "; "

@@ -5,10 +5,10 @@ from typing import Protocol
 
 from tagcli.container import Container, find_container
 from tagcli.errors import UnsupportedContainerError
+from tagcli.files import FileIdentity
 from tagcli.metadata import flac, mp3
 from tagcli.metadata.fields import FieldChange, Fields, GenrePolicy, Metadata, WritePlan
 from tagcli.metadata.write import remove_leftover, replace_head, resolve_target
-from tagcli.payload import FileIdentity
 
 
 class Room(Protocol):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagcli.errors import FileBusyError, MetadataError
+from tagcli.files import BLOCK_BYTES, FileIdentity
 from tagcli.metadata.fields import WritePlan
-from tagcli.payload import BLOCK_BYTES, FileIdentity
 
 if sys.platform != "win32":
     import fcntl

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from tagcli.errors import SkipCode
-from tagcli.payload import FileIdentity
+from tagcli.files import FileIdentity
 from tagcli.store.claims import Claims, end_claim
 from tagcli.store.database import Database
 from tagcli.store.place import FILE_NAME, clear_store, default_store_path

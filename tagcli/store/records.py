@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagcli.payload import FileIdentity
+from tagcli.files import FileIdentity
 
 _INTEGER_RANGE = 2**64  # SQLite's integers are signed, and no longer
 PATH_MARK = "\0"

@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 
 from tagcli.errors import FailureCode, MetadataError, SkipCode, StoreError, WarningCode
-from tagcli.payload import FileIdentity, hash_payload
+from tagcli.files import FileIdentity
+from tagcli.payload import hash_payload
 from tagcli.store import PATH_MARK, Store, StoredResult
 from tagcli.tags import Failure, TrackScores
 
