@@ -1,5 +1,6 @@
 """FLAC files: what changes in their Vorbis comments, and above all what does not."""
 
+import dataclasses
 import struct
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from mutagen.flac import FLAC
 from tagcli.container import Container, find_container
 from tagcli.errors import MetadataError, TagcliError
 from tagcli.metadata import Fields, GenrePolicy, apply_plan, plan_write, read_metadata
+from tagcli.metadata.vorbis import change_comments
 
 OWN = ("TAGCLI_TAGS", "TAGCLI_SCORES", "TAGCLI_MODEL", "TAGCLI_SETTINGS")
 PADDING, COMMENTS = 1, 4
@@ -287,6 +289,28 @@ def test_anything_foreign_survives_anything(
             f"TAGCLI_TAGS={tag}".encode() for tag in wanted.tags
         ]
         assert write(path, wanted, genre=policy).is_empty
+
+
+def lose(what):
+    """A write that loses an entry."""
+
+    def change(comments, changes):
+        changed = change_comments(comments, changes)
+        return dataclasses.replace(
+            changed, entries=tuple(entry for entry in changed.entries if not entry.startswith(what))
+        )
+
+    return change
+
+
+@pytest.mark.parametrize(("what", "sentence"), [(b"TITLE", "did not survive"), (b"TAGCLI_SCORES", "read back")])
+def test_a_copy_that_lost_something_is_found_out(path, monkeypatch, what, sentence):
+    before = path.read_bytes()
+    monkeypatch.setattr("tagcli.metadata.flac.change_comments", lose(what))
+    with pytest.raises(MetadataError, match=sentence):
+        write(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 # What is refused

@@ -77,10 +77,15 @@ class Head:
         return len(self.front) + sum(_HEADER_BYTES + len(block.body) for block in self.blocks)
 
     @property
+    def comment_body(self) -> bytes:
+        """The first block of comments as it is; one without entries when there is none."""
+        bodies = [block.body for block in self.blocks if block.kind == _VORBIS_COMMENT]
+        return bodies[0] if bodies else build_comments(Comments(vendor=_VENDOR))
+
+    @property
     def comments(self) -> Comments:
         """The first comments, or none."""
-        bodies = [block.body for block in self.blocks if block.kind == _VORBIS_COMMENT]
-        return parse_comments(bodies[0]) if bodies else Comments(vendor=_VENDOR)
+        return parse_comments(self.comment_body)
 
 
 def plan(path: Path, fields: Fields, genre: GenrePolicy) -> tuple[FieldChange, ...]:
@@ -163,7 +168,8 @@ def verify(path: Path, original: Path, changes: tuple[FieldChange, ...]) -> None
         message = f"A block or comment of {original} did not survive the write, which was undone; please report this."
         raise MetadataError(message, path=original)
     try:
-        stored: Any = VCFLACDict(build_comments(kept), errors="replace", framing=False)  # type: ignore[no-untyped-call]
+        # from the copy's own bytes: what our parser makes of them proves nothing; mutagen has no types
+        stored: Any = VCFLACDict(new.comment_body, errors="replace", framing=False)  # type: ignore[no-untyped-call]
     except MutagenError as error:
         message = f"The comments of {original} could not be read back ({error}), so the write was undone."
         raise MetadataError(message, path=original) from error

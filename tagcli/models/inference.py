@@ -59,7 +59,7 @@ class InferenceConvNet(nn.Module):
 
 def has_fast_onednn() -> bool:
     """Tell whether there is oneDNN, on the kind of processor that it was found to be fast on."""
-    is_there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    is_there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has no type of it
     return is_there and torch.backends.cpu.get_cpu_capability().startswith("AVX")
 
 
