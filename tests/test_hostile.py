@@ -445,7 +445,7 @@ def test_ctrl_c_ends_the_run_and_keeps_what_was_done(make_list, tiny_checkpoint,
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
 
 
-@pytest.mark.parametrize("pause_seconds", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.05, 0.1, 0.15, 0.2, 0.3])
 def test_a_second_ctrl_c_ends_it_on_the_spot(make_list, tiny_checkpoint, tmp_path, pause_seconds):
     """Else it might reach the interpreter in the middle of its end, which then aborts."""
     with start("predict", make_list(900), "--model", tiny_checkpoint, "-o", tmp_path / "results", "--write") as process:

@@ -61,3 +61,12 @@ class Interrupts:
             os._exit(ExitCode.INTERRUPTED)
         self._is_interrupted = True
         raise KeyboardInterrupt
+
+
+def ignore_from_now_on() -> None:
+    """Let no further Ctrl-C change the exit code of a run that is over.
+
+    The interpreter takes its handlers away while it ends, but leaves an ignored signal ignored.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

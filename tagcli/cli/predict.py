@@ -198,6 +198,9 @@ def predict(
             print_summary(tally, model=header.name, is_interrupted=is_interrupted)
     gc.freeze()  # else the interpreter looks through all of torch once more before it ends
     if is_interrupted:
+        from tagcli.cli.interrupts import ignore_from_now_on
+
+        ignore_from_now_on()
         raise typer.Exit(ExitCode.INTERRUPTED)
     if tally.n_failed:
         raise typer.Exit(ExitCode.SOME_FAILED)
