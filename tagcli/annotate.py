@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagcli.checkpoint import CheckpointHeader
-from tagcli.errors import FailureCode, FileBusyError, MetadataError, UnsupportedContainerError
+from tagcli.errors import FailureCode, FileBusyError, JournalError, MetadataError, UnsupportedContainerError
 from tagcli.files import FileIdentity
-from tagcli.metadata import Fields, GenrePolicy, WritePlan, apply_plan, plan_write
+from tagcli.journal import Recorder
+from tagcli.metadata import Dialect, Fields, Policies, WritePlan, plan_write
+from tagcli.metadata.fields import DEFAULT_DIALECT, DEFAULT_POLICIES
 from tagcli.rows import Row, Status, Written
 from tagcli.tags import Category, ScoredTag
 
@@ -16,6 +18,8 @@ STORED_SCORE = 0.1
 """Least score of a stored tag, as long as a checkpoint brings no calibrated thresholds of its own."""
 MAX_GENRES = 3
 """How many genres are offered to a file's genre field, the best ones."""
+MAX_MOODS = 3
+"""How many moods are offered to its mood field."""
 _SHA_DIGITS = 12
 _BUSY_ATTEMPTS = 20
 _BUSY_SECONDS = 0.1  # between attempts: another run writes the same tags, most likely, and there is then nothing to do
@@ -31,17 +35,15 @@ class StorePolicy:
         Provenance, as it is stored beside the tags.
     thresholds
         Least score of a stored tag, by tag.
-    genre
-        What happens to a file's genre.
-    is_dry_run
-        Whether files are left untouched and only the plan is made.
+    policies, dialect
+        What happens to the fields that are not tagcli's own, and how they are written.
     """
 
     model: str
     settings: str
     thresholds: dict[str, float]
-    genre: GenrePolicy
-    is_dry_run: bool
+    policies: Policies = DEFAULT_POLICIES
+    dialect: Dialect = DEFAULT_DIALECT
 
 
 def make_policy(
@@ -51,9 +53,9 @@ def make_policy(
     clips: str,
     top_n: int,
     threshold: float | None,
-    genre: GenrePolicy = GenrePolicy.FILL,
     half: bool = False,
-    is_dry_run: bool = False,
+    policies: Policies = DEFAULT_POLICIES,
+    dialect: Dialect = DEFAULT_DIALECT,
 ) -> StorePolicy:
     """Settle what is stored of a model's tags.
 
@@ -65,7 +67,7 @@ def make_policy(
         As the user chose; stored as provenance.
     threshold
         As the user chose; None for the checkpoint's own, or `STORED_SCORE` when it has none.
-    genre, is_dry_run
+    policies, dialect
         See `StorePolicy`.
     """
     tags = header.vocabulary.tags
@@ -79,8 +81,8 @@ def make_policy(
         model=f"{header.name}@{sha256[:_SHA_DIGITS]}",
         settings=f"clips={clips} top={top_n} threshold={shown}{' half' if half else ''}",
         thresholds=dict(zip(tags, values, strict=True)),
-        genre=genre,
-        is_dry_run=is_dry_run,
+        policies=policies,
+        dialect=dialect,
     )
 
 
@@ -100,14 +102,22 @@ def make_fields(tags: Sequence[ScoredTag], policy: StorePolicy) -> Fields:
         scores=tuple(tag.score for tag in stored),
         model=policy.model,
         settings=policy.settings,
-        genres=tuple(tag.label for tag in stored if tag.category is Category.GENRE)[:MAX_GENRES],
+        genres=_choose_labels(stored, Category.GENRE)[:MAX_GENRES],
+        moods=_choose_labels(stored, Category.MOOD)[:MAX_MOODS],
+        grouping=tuple(tag.label for tag in stored),
+        comment=tuple(tag.label for tag in stored),
     )
+
+
+def _choose_labels(tags: Sequence[ScoredTag], category: Category) -> tuple[str, ...]:
+    return tuple(tag.label for tag in tags if tag.category is category)
 
 
 def store_row(
     row: Row,
     policy: StorePolicy,
     *,
+    recorder: Recorder | None,
     heard: FileIdentity | None,
     on_written: Callable[[Path, FileIdentity], None] | None = None,
 ) -> Row:
@@ -121,6 +131,8 @@ def store_row(
         A row; one without tags of its own (skipped, failed) is given back as it is.
     policy
         What is stored, and how.
+    recorder
+        Writes the file; None for a dry run.
     heard
         The file that was scored; another one of its name is not given its tags. None when that is not known.
     on_written
@@ -128,13 +140,22 @@ def store_row(
     """
     if row.status is not Status.OK:
         return row
+
+    def make_plan() -> WritePlan:
+        fields = make_fields(row.tags, policy)
+        plan = plan_write(row.path, fields, policies=policy.policies, dialect=policy.dialect)
+        if not plan.is_empty and heard is not None and not plan.identity.has_same_content(heard):
+            msg = f"{row.path} was changed after it was heard, so nothing is written; run again."
+            raise MetadataError(msg, path=row.path)
+        return plan
+
     try:
-        plan, identity = _write_patiently(row, policy, heard=heard)
+        plan, identity = write_patiently(make_plan, recorder)
         if identity is not None and on_written is not None:
             on_written(row.path, identity)
     except UnsupportedContainerError as error:
         return replace(row, written=Written.UNSUPPORTED, message=error.message)
-    except MetadataError as error:
+    except (MetadataError, JournalError) as error:
         return replace(
             row,
             status=Status.FAILED,
@@ -144,30 +165,45 @@ def store_row(
         )
     if plan.is_empty:
         return replace(row, written=Written.UNCHANGED)
-    return replace(row, written=Written.PLANNED if policy.is_dry_run else Written.WRITTEN)
+    if recorder is None:
+        return replace(row, written=Written.PLANNED, changes=plan.changes, fits_padding=plan.fits)
+    return replace(row, written=Written.WRITTEN)
 
 
-def _write_patiently(
-    row: Row, policy: StorePolicy, *, heard: FileIdentity | None
+def write_patiently(
+    make_plan: Callable[[], WritePlan], recorder: Recorder | None
 ) -> tuple[WritePlan, FileIdentity | None]:
     """Plan and write; plan anew for a while as long as another process is at work on the file.
+
+    Parameters
+    ----------
+    make_plan
+        Plans the write.
+    recorder
+        Writes the file; None for a dry run.
+
+    Returns
+    -------
+    tuple of WritePlan and FileIdentity or None
+        The plan, and the file as it is now; None when nothing was written.
 
     Raises
     ------
     MetadataError
-        When the file cannot be written, was changed after it was heard, or stays busy.
+        When the file cannot be planned for or written, or stays busy.
+    JournalError
+        When the write cannot be noted.
     """
     for attempt in range(_BUSY_ATTEMPTS):
-        plan = plan_write(row.path, make_fields(row.tags, policy), genre=policy.genre)
-        if not plan.is_empty and heard is not None and not plan.identity.has_same_content(heard):
-            msg = f"{row.path} was changed after it was heard, so nothing is written; run again."
-            raise MetadataError(msg, path=row.path)
-        if policy.is_dry_run:
+        plan = make_plan()
+        if recorder is None:
             break
         try:
-            return plan, apply_plan(plan)
+            versions = recorder.apply(plan)
         except FileBusyError:
             if attempt + 1 == _BUSY_ATTEMPTS:
                 raise
             time.sleep(_BUSY_SECONDS)
+        else:
+            return plan, versions.new if versions else None
     return plan, None

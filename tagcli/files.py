@@ -1,18 +1,17 @@
 """A file as the operating system keeps it: opened for reading, and known again."""
 
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from tagcli.errors import MetadataError
 
-BLOCK_BYTES = 1 << 20
-"""How much is held in memory while a file is copied."""
 _READ_BYTES = 1 << 17  # at a time, into one buffer that stays in the processor's cache
 
 
@@ -30,6 +29,10 @@ class Span:
 
     start: int
     end: int
+
+
+Piece: TypeAlias = Span | bytes
+"""What a new version of a file is made of: a part of the old one, or bytes of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,3 +160,95 @@ def read_blocks(file: BufferedReader, span: Span) -> Iterator[memoryview]:
     while left and (n_bytes := file.readinto(block[: min(left, _READ_BYTES)])):
         yield block[:n_bytes]
         left -= n_bytes
+
+
+def hash_file(path: Path) -> str:
+    """Hash every byte of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits.
+
+    Raises
+    ------
+    MetadataError
+        When it cannot be read.
+    """
+    with open_track(path) as (file, _):
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_pieces(file: BufferedReader, pieces: Iterable[Piece]) -> Iterator[bytes | memoryview]:
+    """Read the new version of a file that pieces of the old one make up, in constant memory.
+
+    Parameters
+    ----------
+    file
+        The old version.
+    pieces
+        What the new one is made of, in order.
+
+    Yields
+    ------
+    bytes or memoryview
+        The next bytes, good until the next ones are asked for.
+    """
+    for piece in pieces:
+        if isinstance(piece, Span):
+            yield from read_blocks(file, piece)
+        else:
+            yield piece
+
+
+def join_pieces(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Put pieces together that adjoin, and leave out empty ones.
+
+    Parameters
+    ----------
+    pieces
+        In order.
+
+    Returns
+    -------
+    tuple of Span or bytes
+        The same content in as few pieces as possible.
+    """
+    joined: list[Piece] = []
+    fresh: list[bytes] = []
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            fresh.append(piece)
+        elif piece.end > piece.start:
+            if added := b"".join(fresh):
+                joined.append(added)
+            fresh.clear()
+            last = joined[-1] if joined else None
+            if isinstance(last, Span) and last.end == piece.start:
+                joined[-1] = Span(start=last.start, end=piece.end)
+            else:
+                joined.append(piece)
+    if added := b"".join(fresh):
+        joined.append(added)
+    return tuple(joined)
+
+
+def measure_pieces(pieces: Iterable[Piece]) -> int:
+    """Count the bytes that pieces make up.
+
+    Parameters
+    ----------
+    pieces
+        In order.
+
+    Returns
+    -------
+    int
+        Their size.
+    """
+    return sum(len(piece) if isinstance(piece, bytes) else piece.end - piece.start for piece in pieces)

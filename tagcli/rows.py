@@ -8,10 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tagcli.errors import FailureCode, SkipCode, WarningCode
 from tagcli.tags import Category, Failure, ScoredTag, TrackScores, Vocabulary, select_tags
+
+if TYPE_CHECKING:
+    from tagcli.metadata import FieldChange
 
 SCORE_DECIMALS = 6
 
@@ -52,6 +55,9 @@ class Row:
         Best first.
     written
         What became of the file; None when nothing was to be written.
+    changes, fits_padding
+        Of a dry run: the fields that would change, and whether they fit into the padding of the file, so that it keeps
+        its size.
     """
 
     path: Path
@@ -63,6 +69,8 @@ class Row:
     n_clips: int = 0
     tags: tuple[ScoredTag, ...] = ()
     written: Written | None = None
+    changes: "tuple[FieldChange, ...]" = ()
+    fits_padding: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the row in the schema of ``--format json`` and ``jsonl``."""
@@ -77,20 +85,24 @@ class Row:
             "tags": [{"tag": tag.tag, "score": round(tag.score, SCORE_DECIMALS)} for tag in self.tags],
             "written": self.written.value if self.written else None,
         }
+        if self.changes:
+            fields["changes"] = describe_changes(self.changes)
+            fields["fits_padding"] = self.fits_padding
         return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Row":
         """Make the row of what `to_dict` gave.
 
-        It does not tell the label and the category of a tag: the tag itself and `Category.OTHER` stand for them.
+        It does not tell the label and the category of a tag: the tag itself and `Category.OTHER` stand for them. What a
+        dry run planned is left out.
 
         Raises
         ------
         ValueError
             When it is no such row; the text says why.
         """
-        if wrong := (fields.keys() - {"path_b64"}) ^ _KEYS:
+        if wrong := (fields.keys() - _MORE_KEYS) ^ _KEYS:
             msg = f"{min(wrong)!r:.60} is missing or unknown"
             raise ValueError(msg)
         duration = fields["duration_seconds"]
@@ -140,6 +152,19 @@ def describe_path(path: Path) -> dict[str, str]:
         return {"path": raw.decode("utf-8")}
     except UnicodeDecodeError:
         return {"path": make_readable(str(path)), "path_b64": base64.b64encode(raw).decode("ascii")}
+
+
+def describe_changes(changes: "Sequence[FieldChange]") -> list[dict[str, Any]]:
+    """Give changes of fields as data."""
+    return [
+        {
+            "field": change.field.value,
+            "name": change.name,
+            "old": [make_readable(value) for value in change.old],
+            "new": [make_readable(value) for value in change.new],
+        }
+        for change in changes
+    ]
 
 
 def make_readable(text: str) -> str:
@@ -211,4 +236,5 @@ def _read_list(name: str, value: Any) -> list[Any]:
     raise ValueError(msg)
 
 
+_MORE_KEYS = frozenset({"path_b64", "changes", "fits_padding"})
 _KEYS = frozenset(Row(path=Path(), status=Status.OK).to_dict())

@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 
-from tagcli import annotate
+from tagcli import annotate, journal
 from tagcli.annotate import STORED_SCORE, make_fields, make_policy, store_row
 from tagcli.checkpoint import read_header
 from tagcli.errors import FailureCode, FileBusyError
 from tagcli.files import FileIdentity
-from tagcli.metadata import GenrePolicy, apply_plan, plan_write, read_metadata
+from tagcli.journal import Journal, Recorder, default_journal_path
+from tagcli.metadata import FieldPolicy, Policies, apply_plan, plan_write, read_metadata
 from tagcli.rows import Row, Status, Written
 from tagcli.tags import Category, ScoredTag
 
@@ -47,6 +48,12 @@ def row(mp3, tmp_path):
     """A tagged mp3 file."""
     (tmp_path / "a.mp3").write_bytes(mp3)
     return Row(path=tmp_path / "a.mp3", status=Status.OK, n_clips=1, duration_seconds=1.0, tags=TAGS)
+
+
+def store(row, policy, **choice):
+    """Store a row, with an entry in the user's journal."""
+    with Journal(default_journal_path()) as open_journal:
+        return store_row(row, policy, **{"recorder": Recorder(open_journal, "test"), **choice})
 
 
 def policy_of(header, **choice):
@@ -91,7 +98,7 @@ def fields_of(path):
 
 def test_a_row_is_written_and_then_unchanged(row, header):
     policy = policy_of(header)
-    written = store_row(row, policy, heard=None)
+    written = store(row, policy, heard=None)
     assert written == dataclasses.replace(row, written=Written.WRITTEN)
     fields = fields_of(row.path)
     assert fields["TXXX:TAGCLI_TAGS"] == ("Rock", "Sad", "Guitar")
@@ -100,41 +107,44 @@ def test_a_row_is_written_and_then_unchanged(row, header):
     assert fields["TXXX:TAGCLI_SETTINGS"] == ("clips=all top=5 threshold=0.1",)
     assert fields["TCON"] == ("Rock",)
     content, status = row.path.read_bytes(), row.path.stat()
-    assert store_row(row, policy, heard=None).written is Written.UNCHANGED
+    assert store(row, policy, heard=None).written is Written.UNCHANGED
     assert row.path.read_bytes() == content
     assert (row.path.stat().st_ino, row.path.stat().st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
 
 
 def test_a_plan_touches_nothing(row, header, mp3):
-    policy = policy_of(header, is_dry_run=True)
+    policy = policy_of(header)
     before = row.path.stat()
-    assert store_row(row, policy, heard=None).written is Written.PLANNED
+    planned = store(row, policy, recorder=None, heard=None)
+    assert planned.written is Written.PLANNED
+    assert [change.name for change in planned.changes][:2] == ["TXXX:TAGCLI_TAGS", "TXXX:TAGCLI_SCORES"]
+    assert planned.fits_padding is False
     assert row.path.read_bytes() == mp3
     assert row.path.stat().st_mtime_ns == before.st_mtime_ns
     assert list(row.path.parent.iterdir()) == [row.path]
-    store_row(row, policy_of(header), heard=None)
-    assert store_row(row, policy, heard=None).written is Written.UNCHANGED
+    store(row, policy_of(header), heard=None)
+    assert store(row, policy, recorder=None, heard=None).written is Written.UNCHANGED
 
 
 def test_the_genre_follows_the_policy(row, header):
-    store_row(row, policy_of(header, genre=GenrePolicy.NEVER), heard=None)
+    store(row, policy_of(header, policies=Policies(genre=FieldPolicy.NEVER)), heard=None)
     assert "TCON" not in fields_of(row.path)
-    store_row(row, policy_of(header), heard=None)
+    store(row, policy_of(header), heard=None)
     assert fields_of(row.path)["TCON"] == ("Rock",)
     other = dataclasses.replace(row, tags=TAGS[3:])
     everything = {"threshold": 0.0}
-    store_row(other, policy_of(header, **everything), heard=None)
+    store(other, policy_of(header, **everything), heard=None)
     assert fields_of(row.path)["TCON"] == ("Rock",)
-    store_row(other, policy_of(header, genre=GenrePolicy.APPEND, **everything), heard=None)
+    store(other, policy_of(header, policies=Policies(genre=FieldPolicy.APPEND), **everything), heard=None)
     assert fields_of(row.path)["TCON"] == ("Rock", "Jazz")
-    store_row(other, policy_of(header, genre=GenrePolicy.REPLACE, **everything), heard=None)
+    store(other, policy_of(header, policies=Policies(genre=FieldPolicy.REPLACE), **everything), heard=None)
     assert fields_of(row.path)["TCON"] == ("Jazz",)
 
 
 def test_a_container_that_is_not_written_keeps_its_bytes_and_stays_tagged(row, header, music, encode, tmp_path):
     path = encode(tmp_path / "a.wav", music(1, 8000), 8000)
     content = path.read_bytes()
-    stored = store_row(dataclasses.replace(row, path=path), policy_of(header), heard=None)
+    stored = store(dataclasses.replace(row, path=path), policy_of(header), heard=None)
     assert (stored.status, stored.reason, stored.written) == (Status.OK, None, Written.UNSUPPORTED)
     assert stored.tags == TAGS
     assert str(path) in stored.message
@@ -151,7 +161,7 @@ def test_a_file_that_cannot_be_written_fails_and_keeps_its_bytes(trouble, row, h
         row.path.write_bytes(content)
     else:
         row.path.unlink()
-    stored = store_row(row, policy_of(header), heard=None)
+    stored = store(row, policy_of(header), heard=None)
     assert (stored.status, stored.written) == (Status.FAILED, Written.FAILED)
     assert stored.reason is FailureCode.WRITE_FAILED
     assert str(row.path) in stored.message
@@ -164,7 +174,7 @@ def test_a_file_that_cannot_be_written_fails_and_keeps_its_bytes(trouble, row, h
 @pytest.mark.parametrize("status", [Status.SKIPPED, Status.FAILED])
 def test_a_track_without_tags_is_left_alone(status, row, header, mp3):
     untagged = dataclasses.replace(row, status=status, tags=())
-    assert store_row(untagged, policy_of(header), heard=None) is untagged
+    assert store(untagged, policy_of(header), heard=None) is untagged
     assert row.path.read_bytes() == mp3
 
 
@@ -178,20 +188,20 @@ def test_a_file_that_took_the_place_of_the_heard_one_is_not_given_its_tags(row, 
     other = encode(tmp_path / "other.mp3", music(1, 44_100, seed=9), 44_100)
     other.replace(row.path)
     before = row.path.read_bytes()
-    stored = store_row(row, policy_of(header), heard=heard)
+    stored = store(row, policy_of(header), heard=heard)
     assert (stored.status, stored.written) == (Status.FAILED, Written.FAILED)
     assert "changed after it was heard" in (stored.message or "")
     assert row.path.read_bytes() == before
-    assert store_row(row, policy_of(header), heard=FileIdentity.from_status(row.path.stat())).written is Written.WRITTEN
+    assert store(row, policy_of(header), heard=FileIdentity.from_status(row.path.stat())).written is Written.WRITTEN
 
 
 def test_another_name_of_the_heard_file_does_not_count_as_a_change(row, header, tmp_path):
     heard = FileIdentity.from_status(row.path.stat())
     (tmp_path / "another name.mp3").hardlink_to(row.path)
-    assert store_row(row, policy_of(header), heard=heard).written is Written.WRITTEN
+    assert store(row, policy_of(header), heard=heard).written is Written.WRITTEN
     link = tmp_path / "link.mp3"
     link.symlink_to(row.path)
-    again = store_row(dataclasses.replace(row, path=link), policy_of(header), heard=heard)
+    again = store(dataclasses.replace(row, path=link), policy_of(header), heard=heard)
     assert again.written is Written.UNCHANGED
 
 
@@ -199,15 +209,15 @@ def write_twice(monkeypatch, n_busy, write):
     """Let the file be busy for a number of attempts; `write` is what the other process does at the first one."""
     attempts = []
 
-    def apply(plan):
+    def apply(plan, **choice):
         attempts.append(plan)
         if len(attempts) == 1:
             write()
         if len(attempts) <= n_busy:
             raise FileBusyError("busy", path=plan.path)
-        return apply_plan(plan)
+        return apply_plan(plan, **choice)
 
-    monkeypatch.setattr(annotate, "apply_plan", apply)
+    monkeypatch.setattr(journal, "apply_plan", apply)
     monkeypatch.setattr(annotate, "_BUSY_SECONDS", 0.001)
     return attempts
 
@@ -215,17 +225,17 @@ def write_twice(monkeypatch, n_busy, write):
 def test_what_another_process_writes_meanwhile_need_not_be_written(row, header, monkeypatch):
     policy = policy_of(header)
     attempts = write_twice(monkeypatch, 1, lambda: apply_plan(plan_write(row.path, make_fields(row.tags, policy))))
-    assert store_row(row, policy, heard=None).written is Written.UNCHANGED
+    assert store(row, policy, heard=None).written is Written.UNCHANGED
     assert [plan.is_empty for plan in attempts] == [False, True]
 
 
 def test_a_busy_file_is_waited_for(row, header, monkeypatch):
     attempts = write_twice(monkeypatch, 3, lambda: None)
-    assert store_row(row, policy_of(header), heard=None).written is Written.WRITTEN
+    assert store(row, policy_of(header), heard=None).written is Written.WRITTEN
     assert len(attempts) == 4
 
 
 def test_a_file_that_stays_busy_is_told(row, header, monkeypatch):
     write_twice(monkeypatch, 1000, lambda: None)
-    stored = store_row(row, policy_of(header), heard=None)
+    stored = store(row, policy_of(header), heard=None)
     assert (stored.written, stored.message) == (Written.FAILED, "busy")

@@ -19,7 +19,7 @@ import pytest
 from conftest import make_tiny_checkpoint
 from typer.testing import CliRunner
 
-import tagcli.store.database
+import tagcli.database
 import tagcli.tagger.memory
 from tagcli.cli import app
 from tagcli.cli.options import ResultFormat
@@ -660,7 +660,7 @@ def test_a_cache_that_another_holds_is_waited_for_a_while(many, predict, cache, 
     timer.start()
     assert recalled(predict(many, code=0)) == 1
     timer.join()
-    monkeypatch.setattr(tagcli.store.database, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(tagcli.database, "PATIENCE_SECONDS", 0.1)
     other.execute("BEGIN IMMEDIATE")
     result = run("predict", "--model", tiny_checkpoint, "--device", "cpu", many)
     assert result.stderr.count("database is locked") == result.stderr.count("goes on without it") == 1

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from conftest import make_tiny_checkpoint
 
-import tagcli.store.database
+import tagcli.database
 import tagcli.tagger
 import tagcli.tagger.memory
 from tagcli.annotate import make_policy, store_row
 from tagcli.audio.clips import ClipChoice
 from tagcli.audio.reading import ThreadReader
 from tagcli.errors import FailureCode, SkipCode, WarningCode
-from tagcli.metadata import GenrePolicy
+from tagcli.journal import Journal, Recorder, default_journal_path
 from tagcli.payload import hash_payload
 from tagcli.rows import Written, make_row
 from tagcli.store import Store, StoredResult, default_store_path
@@ -315,7 +315,9 @@ def test_after_our_own_write_a_file_is_known_by_sight(tagger, folder, monkeypatc
             memory = tagger.remember(store, ONE_WORKER)
             (result,) = tagger.score([path], ONE_WORKER, memory=memory)
             row = make_row(result, tagger.header.vocabulary, top_n=5, thresholds=0.0)
-            row = store_row(row, policy, heard=result.identity, on_written=memory.note_change)
+            with Journal(default_journal_path()) as journal:
+                recorder = Recorder(journal, "test")
+                row = store_row(row, policy, recorder=recorder, heard=result.identity, on_written=memory.note_change)
         assert row.written is state
         forbid_hashing(monkeypatch)
     assert heard == {"a.mp3": 1}
@@ -323,9 +325,7 @@ def test_after_our_own_write_a_file_is_known_by_sight(tagger, folder, monkeypatc
 
 
 def policy_of(tagger):
-    return make_policy(
-        tagger.header, tagger.sha256, clips="all", top_n=5, threshold=0.0, genre=GenrePolicy.FILL, is_dry_run=False
-    )
+    return make_policy(tagger.header, tagger.sha256, clips="all", top_n=5, threshold=0.0)
 
 
 @pytest.mark.parametrize("n_workers", [1, 4])
@@ -565,7 +565,7 @@ def test_what_another_version_stored_and_this_one_does_not_know_is_heard_again(u
 
 
 def test_a_store_that_fails_in_the_middle_is_told_of_once_and_done_without(tagger, folder, monkeypatch, caplog):
-    monkeypatch.setattr(tagcli.store.database, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(tagcli.database, "PATIENCE_SECONDS", 0.1)
     expected = listen_afresh(tagger, folder)
     with Store(default_store_path()) as store:
         memory = tagger.remember(store, ONE_WORKER)

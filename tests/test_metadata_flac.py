@@ -13,7 +13,7 @@ from mutagen.flac import FLAC
 
 from tagcli.container import Container, find_container
 from tagcli.errors import MetadataError, TagcliError
-from tagcli.metadata import Fields, GenrePolicy, apply_plan, plan_write, read_metadata
+from tagcli.metadata import FieldPolicy, Fields, Policies, apply_plan, plan_write, read_metadata
 from tagcli.metadata.vorbis import change_comments
 
 OWN = ("TAGCLI_TAGS", "TAGCLI_SCORES", "TAGCLI_MODEL", "TAGCLI_SETTINGS")
@@ -32,8 +32,8 @@ def make_fields(**changes):
     return Fields(**(values | changes))
 
 
-def write(path, fields=None, genre=GenrePolicy.FILL):
-    plan = plan_write(path, fields or make_fields(), genre=genre)
+def write(path, fields=None, genre=FieldPolicy.FILL):
+    plan = plan_write(path, fields or make_fields(), policies=Policies(genre=genre))
     apply_plan(plan)
     return plan
 
@@ -97,7 +97,7 @@ def path(tmp_path, parts):
 
 def is_own(entry):
     key = entry.partition(b"=")[0].upper().decode("latin-1")
-    return b"=" in entry and key in (*OWN, "GENRE")
+    return b"=" in entry and key in (*OWN, "TAGCLI_ADDED", "GENRE")
 
 
 # What is written
@@ -126,7 +126,7 @@ def test_planning_touches_nothing(path):
     before = path.read_bytes()
     plan = plan_write(path, make_fields())
     assert plan.container is Container.FLAC
-    assert [change.field for change in plan.changes] == [*OWN, "GENRE"]
+    assert [change.name for change in plan.changes] == [*OWN, "GENRE", "TAGCLI_ADDED"]
     assert path.read_bytes() == before
 
 
@@ -143,7 +143,14 @@ def test_no_tags_leave_model_and_settings_only(path):
     write(path)
     write(path, make_fields(tags=(), scores=(), genres=()))
     tags = FLAC(path).tags
-    assert {key.upper() for key, _ in tags} == {"TITLE", "ARTIST", "GENRE", "TAGCLI_MODEL", "TAGCLI_SETTINGS"}
+    assert {key.upper() for key, _ in tags} == {
+        "TITLE",
+        "ARTIST",
+        "GENRE",
+        "TAGCLI_ADDED",
+        "TAGCLI_MODEL",
+        "TAGCLI_SETTINGS",
+    }
 
 
 @pytest.mark.parametrize("n_padding", [0, 3, 4, 5, 300, 70_000])
@@ -191,7 +198,7 @@ def test_genre_policies(tmp_path, parts, policy, old, genres, new):
     path = tmp_path / "track.flac"
     entries = [b"genre=" + value.encode() for value in old]
     path.write_bytes(build(parts, [comment_block([b"TITLE=A", *entries, b"DATE=1999"])]))
-    write(path, make_fields(genres=genres), genre=GenrePolicy(policy))
+    write(path, make_fields(genres=genres), genre=FieldPolicy(policy))
     assert FLAC(path).tags.get("GENRE", []) == new
     _, entries, _ = read_entries(next(body for kind, body in walk(path.read_bytes(), 0)[0] if kind == COMMENTS))
     names = [entry.partition(b"=")[0].upper() for entry in entries if not entry.startswith(b"TAGCLI")]
@@ -202,10 +209,10 @@ def test_genre_policies(tmp_path, parts, policy, old, genres, new):
 def test_a_genre_that_is_not_utf8_stays_as_it_is(tmp_path, parts):
     path = tmp_path / "track.flac"
     path.write_bytes(build(parts, [comment_block([b"GENRE=Caf\xe9"])]))
-    write(path, genre=GenrePolicy.APPEND)
+    write(path, genre=FieldPolicy.APPEND)
     _, entries, _ = read_entries(next(body for kind, body in walk(path.read_bytes(), 0)[0] if kind == COMMENTS))
     assert entries[:2] == [b"GENRE=Caf\xe9", b"GENRE=Rock"]
-    assert write(path, genre=GenrePolicy.APPEND).is_empty
+    assert write(path, genre=FieldPolicy.APPEND).is_empty
 
 
 # What is not
@@ -257,7 +264,7 @@ def any_fields(draw):
     rest=st.sampled_from([b"", b"\1"]),
     fields=any_fields(),
     later=any_fields(),
-    policy=st.sampled_from(GenrePolicy),
+    policy=st.sampled_from(FieldPolicy),
 )
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_anything_foreign_survives_anything(

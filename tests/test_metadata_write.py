@@ -1,5 +1,6 @@
 """No file is harmed: killed, full disk, no permission, changed in between, links, locks, attributes."""
 
+import dataclasses
 import errno
 import fcntl
 import logging
@@ -19,8 +20,8 @@ import pytest
 from metadata_files import FAKE_MP3_FRAME, id3_frame, id3_tag, id3v1, text_content, walk_id3
 
 from tagcli.errors import MetadataError
-from tagcli.metadata import Fields, GenrePolicy, apply_plan, plan_write, read_metadata
-from tagcli.metadata.mp3 import splice as splice_mp3
+from tagcli.files import read_pieces
+from tagcli.metadata import FieldPolicy, Fields, Policies, apply_plan, plan_write, read_metadata
 from tagcli.payload import hash_payload
 
 REPOSITORY = Path(__file__).parents[1]
@@ -76,7 +77,7 @@ class Boom(BaseException):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Boom, OSError(errno.EIO, "Input/output error")])
 @pytest.mark.parametrize(
     "where",
-    ["os.fsync", "tagcli.metadata.write._keep_attributes", "tagcli.metadata.mp3.verify", "pathlib.Path.replace"],
+    ["os.fsync", "tagcli.replacement._keep_attributes", "tagcli.metadata.plan._prove", "pathlib.Path.replace"],
 )
 def test_anything_raised_half_way_leaves_the_file_alone(path, monkeypatch, where, error):
     plan = plan_write(path, make_fields())
@@ -94,24 +95,38 @@ def test_anything_raised_half_way_leaves_the_file_alone(path, monkeypatch, where
     assert plan_write(path, make_fields()).is_empty
 
 
-def splice_badly(path, changes):
-    head, n_old_bytes = splice_mp3(path, changes)
-    return head.replace(b"TSOP", b"TSOA"), n_old_bytes
+N_TAG_BYTES = len(id3_tag(3, FRAMES))
 
 
 @pytest.mark.parametrize(
-    ("where", "result"),
+    ("spoil", "sentence"),
     [
-        # A tag with another foreign frame, a tag without our frames, no tag, other audio.
-        ("tagcli.metadata.mp3.splice", splice_badly),
-        ("tagcli.metadata.mp3.splice", lambda *_: (id3_tag(3, FRAMES), len(id3_tag(3, FRAMES)))),
-        ("tagcli.metadata.mp3.splice", lambda *_: (b"junk", len(id3_tag(3, FRAMES)))),
-        ("tagcli.metadata.write._stream", lambda source, sink: bytes(1) if sink else bytes(2)),
+        (lambda head, audio: [head.replace(b"TSOP", b"TSOA"), audio], "A field of .* did not survive"),
+        (lambda head, audio: [id3_tag(3, FRAMES), audio], "could not be read back"),
+        (lambda head, audio: [b"junk", audio], "A field of .* did not survive"),
+        (lambda head, audio: [head, dataclasses.replace(audio, start=audio.start + 1)], "The audio of"),
+        (lambda head, audio: [head], "The audio of"),
     ],
+    ids=["another foreign frame", "none of our frames", "no tag", "a byte of audio less", "no audio"],
 )
-def test_wrong_copy_is_found_out(path, monkeypatch, where, result):
-    monkeypatch.setattr(where, result)
-    refuse(path, "survive|read back|did not come out right")
+def test_wrong_version_is_found_out(path, spoil, sentence):
+    plan = plan_write(path, make_fields())
+    with path.open("rb") as file:
+        head = b"".join(map(bytes, read_pieces(file, plan.pieces[:-1])))
+    refuse(path, sentence, dataclasses.replace(plan, pieces=tuple(spoil(head, plan.pieces[-1]))))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_disk_that_does_not_keep_what_is_written(path, monkeypatch, number):
+    """The first reading writes the copy, the second one proves it: a byte that differs is found out."""
+    calls = []
+
+    def read(file, pieces):
+        calls.append(pieces)
+        yield from [*map(bytes, read_pieces(file, pieces)), b"x"] if len(calls) == number else read_pieces(file, pieces)
+
+    monkeypatch.setattr("tagcli.replacement.read_pieces", read)
+    refuse(path, "did not come out right")
 
 
 def test_order_of_the_write(path, monkeypatch):
@@ -124,7 +139,7 @@ def test_order_of_the_write(path, monkeypatch):
 
         return call
 
-    monkeypatch.setattr("tagcli.metadata.mp3.verify", record("verify", lambda *_: None))
+    monkeypatch.setattr("tagcli.metadata.plan._prove", record("verify", lambda *_: None))
     monkeypatch.setattr("os.fsync", record("sync", os.fsync))
     monkeypatch.setattr("pathlib.Path.replace", record("replace", Path.replace))
     apply_plan(plan_write(path, make_fields()))
@@ -177,7 +192,7 @@ def leftover_of(path):
     seen = []
     plan = plan_write(path, make_fields("unique"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tagcli.metadata.mp3.verify", lambda copy, *_: seen.append(copy) or 1 / 0)
+        patch.setattr("tagcli.metadata.plan._prove", lambda _, copy: seen.append(copy) or 1 / 0)
         with pytest.raises(ZeroDivisionError):
             apply_plan(plan)
     return seen[0]
@@ -226,7 +241,7 @@ def test_the_copy_is_locked_while_it_is_written(path, monkeypatch):
             apply_plan(plan)
         tried.append(True)
 
-    monkeypatch.setattr("tagcli.metadata.mp3.verify", write_as_well)
+    monkeypatch.setattr("tagcli.metadata.plan._prove", write_as_well)
     apply_plan(plan)
     assert tried
     assert list(path.parent.iterdir()) == [path]
@@ -279,7 +294,7 @@ def test_file_changed_while_it_is_copied(path, monkeypatch):
             file.write(b"x")
 
     time.sleep(0.02)
-    monkeypatch.setattr("tagcli.metadata.mp3.verify", edit)
+    monkeypatch.setattr("tagcli.metadata.plan._prove", edit)
     with pytest.raises(MetadataError, match="changed by another program"):
         apply_plan(plan)
     assert path.read_bytes().endswith(b"x")
@@ -511,9 +526,9 @@ def test_extended_attributes_are_kept(path):
 
 def test_large_file_in_constant_memory(tmp_path):
     path = make_file(tmp_path / "track.mp3", n_audio_frames=100_000)
-    apply_plan(plan_write(path, make_fields(), genre=GenrePolicy.NEVER))
+    apply_plan(plan_write(path, make_fields(), policies=Policies(genre=FieldPolicy.NEVER)))
     tracemalloc.start()
-    apply_plan(plan_write(path, make_fields("other"), genre=GenrePolicy.NEVER))
+    apply_plan(plan_write(path, make_fields("other"), policies=Policies(genre=FieldPolicy.NEVER)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert path.stat().st_size > 40_000_000

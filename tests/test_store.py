@@ -16,8 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import tagcli.database
 import tagcli.store.claims
-import tagcli.store.database
 from tagcli.errors import StoreError
 from tagcli.files import FileIdentity
 from tagcli.store import PATH_MARK, Pruned, Store, StoredResult, clear_store, default_store_path
@@ -602,7 +602,7 @@ def test_a_place_without_a_folder_is_refused(tmp_path):
 
 
 def test_a_store_that_another_holds_for_long_is_an_error_and_can_be_used_later(path, store, monkeypatch):
-    monkeypatch.setattr(tagcli.store.database, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(tagcli.database, "PATIENCE_SECONDS", 0.1)
     number = number_of(store)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other, Store(path) as ours:
         other.execute("BEGIN IMMEDIATE")

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from tagcli.errors import CollectionError
+
 _NAMES = "mp3 flac ogg oga opus m4a mp4 aac wma wav aiff aif wv ape mka"
 EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
 
@@ -73,6 +75,32 @@ class Shard:
             name = unicodedata.normalize("NFC", name.decode("utf-8")).encode("utf-8")
         digest = hashlib.blake2b(name, digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
+
+
+def find_collection(paths: Sequence[Path], *, exclude: Sequence[str] = ()) -> list[Path]:
+    """Find the audio files of a collection; see `find_tracks`.
+
+    Parameters
+    ----------
+    paths, exclude
+        As of `find_tracks`.
+
+    Returns
+    -------
+    list of Path
+        One or more.
+
+    Raises
+    ------
+    CollectionError
+        When there are none.
+    """
+    tracks = list(find_tracks(paths, exclude=exclude))
+    if not tracks:
+        places = ", ".join(str(path) for path in paths)
+        msg = f"No audio was found in {places}; give files, or folders with audio in them."
+        raise CollectionError(msg)
+    return tracks
 
 
 def find_tracks(

@@ -11,7 +11,9 @@ from typer.core import TyperGroup
 
 from tagcli import __version__
 from tagcli.cli.cache import cache_app, errors
+from tagcli.cli.clear import clear
 from tagcli.cli.env import env
+from tagcli.cli.journal import history, undo, verify
 from tagcli.cli.merge import merge
 from tagcli.cli.predict import predict
 from tagcli.cli.show import show
@@ -57,6 +59,10 @@ app = typer.Typer(
 app.command("predict")(predict)
 app.command("merge")(merge)
 app.command("show")(show)
+app.command("clear")(clear)
+app.command("undo")(undo)
+app.command("history")(history)
+app.command("verify")(verify)
 app.command("errors")(errors)
 app.add_typer(cache_app, name="cache")
 app.add_typer(weights_app, name="weights")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tagcli.metadata.fields import FieldPolicy
+
 
 class ResultFormat(StrEnum):
     """How results are printed."""
@@ -59,5 +61,21 @@ ShardOption = Annotated[
         help="Take share I of N, the same on each run: one machine of several. `tagcli merge` joins the results.",
         show_default="all tracks",
     ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Tell what would be written, old and new, and touch nothing.")
+]
+GenreOption = Annotated[
+    FieldPolicy, typer.Option("--genre", help="Fill the genre field where it is empty, add to it, replace it, or not.")
+]
+MoodOption = Annotated[FieldPolicy, typer.Option("--mood", help="The same for the mood field.")]
+GroupingOption = Annotated[
+    FieldPolicy, typer.Option("--grouping", help="The same for the grouping field, with all stored tags.")
+]
+CommentOption = Annotated[
+    FieldPolicy, typer.Option("--comment", help="The same for the comment, with all stored tags in one text.")
+]
+PreserveTimeOption = Annotated[
+    bool, typer.Option("--preserve-mtime", help="Files that are written keep their time of modification.")
 ]
 ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="Lines to read, or JSON to process.")]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from tagcli.cli.listing import describe_plan
 from tagcli.cli.options import ResultFormat
 from tagcli.errors import OutputError
 from tagcli.results import CSV_COLUMNS, FORMAT_VERSION
@@ -63,6 +64,8 @@ class TableWriter:
             _print_fitted(self._stream, cells)
         else:
             self._stream.write("\t".join(map(make_printable, cells)).rstrip("\t") + "\n")
+        for line in describe_plan(row.changes, fits_padding=row.fits_padding):
+            self._stream.write(line + "\n")
 
     def end(self, summary: dict[str, Any]) -> None:
         """Write nothing: the summary goes to the other stream."""

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tagcli.cli.options import (
+    CommentOption,
     DeviceOption,
+    DryRunOption,
     ExcludeOption,
+    GenreOption,
+    GroupingOption,
     JobsOption,
     ModelOption,
+    MoodOption,
     PathsArgument,
+    PreserveTimeOption,
     ResultFormat,
     ShardOption,
 )
-from tagcli.errors import CollectionError, ExitCode
-from tagcli.metadata.fields import GenrePolicy
+from tagcli.errors import ExitCode
+from tagcli.metadata.fields import FieldPolicy, Policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from tagcli.cli.display import Tally
     from tagcli.cli.extras import Extras
     from tagcli.cli.output import ResultWriter
+    from tagcli.journal import Recorder
     from tagcli.tagger import Memory, Tagger, TagOptions
     from tagcli.tags import Failure, TrackScores, Vocabulary
 
@@ -83,10 +90,12 @@ def predict(
     exclude: ExcludeOption = None,
     shard: ShardOption = None,
     write: Annotated[bool, typer.Option("--write", help="Write the tags into the files.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what --write would do, and touch nothing.")] = False,
-    genre: Annotated[
-        GenrePolicy, typer.Option("--genre", help="Whether the genre field is filled when empty, or otherwise changed.")
-    ] = GenrePolicy.FILL,
+    dry_run: DryRunOption = False,
+    genre: GenreOption = FieldPolicy.FILL,
+    mood: MoodOption = FieldPolicy.FILL,
+    grouping: GroupingOption = FieldPolicy.NEVER,
+    comment: CommentOption = FieldPolicy.NEVER,
+    preserve_mtime: PreserveTimeOption = False,
     format_: Annotated[ResultFormat, typer.Option("--format", help="How results are printed.")] = ResultFormat.TABLE,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Print results into a file.")
@@ -120,15 +129,13 @@ def predict(
     Example: tagcli predict --model won2020-msd-fcn --write ~/Music
     """
     choice, share = _parse_clips(clips), _parse_shard(shard)
-    from tagcli.audio.collection import find_tracks
+    from tagcli.audio.collection import find_collection, find_tracks
     from tagcli.audio.quiet import quiet_decoders
     from tagcli.cli.display import Tally
 
     tracks = list(find_tracks(paths, exclude=exclude or [], shard=share))
-    if not tracks and (share is None or not any(find_tracks(paths, exclude=exclude or []))):
-        places = ", ".join(str(path) for path in paths)
-        msg = f"No audio was found in {places}; give files, or folders with audio in them."
-        raise CollectionError(msg)
+    if not tracks:
+        find_collection(paths, exclude=exclude or [])  # a share may be empty, a collection not
 
     from tagcli.cli.output import check_outputs, make_writer, open_output
 
@@ -136,6 +143,8 @@ def predict(
 
     from tagcli.annotate import make_policy
     from tagcli.cli.extras import Extras
+    from tagcli.cli.journal import warn_of_size
+    from tagcli.journal import Journal, Recorder, default_journal_path
     from tagcli.tagger import StageTimes, TagOptions, open_tagger
 
     tagger = open_tagger(model, device=device)
@@ -154,9 +163,8 @@ def predict(
         clips=str(choice),
         top_n=top,
         threshold=threshold,
-        genre=genre,
         half=half,
-        is_dry_run=dry_run,
+        policies=Policies(genre=genre, mood=mood, grouping=grouping, comment=comment),
     )
     head = {
         "model": {"name": header.name, "sha256": tagger.sha256},
@@ -174,6 +182,11 @@ def predict(
         writer = make_writer(format_, stack.enter_context(open_output(output)))
         extras = stack.enter_context(Extras.open(header.vocabulary, embeddings=embeddings, over_time=over_time))
         memory = None if no_cache else _open_memory(stack, tagger, options, retry_failed=retry_failed)
+        recorder = None
+        if write and not dry_run:
+            journal = stack.enter_context(Journal(default_journal_path()))
+            warn_of_size(journal)
+            recorder = Recorder(journal, "predict", keeps_mtime=preserve_mtime)
         writer.begin(head)
         times = StageTimes()
         is_interrupted = _run(
@@ -181,6 +194,7 @@ def predict(
             header.vocabulary,
             memory,
             policy if write or dry_run else None,
+            recorder,
             top_n=top,
             threshold=threshold or 0.0,
             writer=writer,
@@ -224,6 +238,7 @@ def _run(
     vocabulary: "Vocabulary",
     memory: "Memory | None",
     policy: "StorePolicy | None",
+    recorder: "Recorder | None",
     *,
     top_n: int,
     threshold: float,
@@ -252,6 +267,7 @@ def _run(
                         row = store_row(
                             row,
                             policy,
+                            recorder=recorder,
                             heard=result.identity if isinstance(result, TrackScores) else None,
                             on_written=memory.note_change if memory else None,
                         )

@@ -5,7 +5,7 @@ import json
 import typer
 
 from tagcli.cli.options import ExcludeOption, ListFormat, ListFormatOption, PathsArgument
-from tagcli.errors import CollectionError, ExitCode, MetadataError, UnsupportedContainerError
+from tagcli.errors import ExitCode, MetadataError, UnsupportedContainerError
 
 
 def show(
@@ -17,15 +17,11 @@ def show(
 
     Example: tagcli show ~/Music/song.mp3
     """
-    from tagcli.audio.collection import find_tracks
+    from tagcli.audio.collection import find_collection
     from tagcli.metadata import read_metadata
     from tagcli.rows import describe_path, make_readable
 
-    tracks = list(find_tracks(paths, exclude=exclude or []))
-    if not tracks:
-        places = ", ".join(str(path) for path in paths)
-        msg = f"No audio was found in {places}; give files, or folders with audio in them."
-        raise CollectionError(msg)
+    tracks = find_collection(paths, exclude=exclude or [])
     n_failed = 0
     shown = []
     for path in tracks:

@@ -1,23 +1,31 @@
 """The metadata of audio files: plan what a write would change, write it without harming a file, read what is stored."""
 
 from tagcli.metadata.fields import (
+    Dialect,
+    Field,
     FieldChange,
+    FieldPolicy,
     Fields,
-    GenrePolicy,
     Metadata,
+    Policies,
     StoredField,
     WritePlan,
 )
-from tagcli.metadata.plan import apply_plan, plan_write, read_metadata
+from tagcli.metadata.plan import Write, apply_plan, plan_removal, plan_write, read_metadata
 
 __all__ = [
+    "Dialect",
+    "Field",
     "FieldChange",
+    "FieldPolicy",
     "Fields",
-    "GenrePolicy",
     "Metadata",
+    "Policies",
     "StoredField",
+    "Write",
     "WritePlan",
     "apply_plan",
+    "plan_removal",
     "plan_write",
     "read_metadata",
 ]

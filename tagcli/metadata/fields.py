@@ -1,17 +1,14 @@
 """What tagcli wants stored in a file, what a write would change, and what a file holds."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 
 from tagcli.container import Container
-from tagcli.files import FileIdentity
-
-TAGS_FIELD = "TAGCLI_TAGS"
-SCORES_FIELD = "TAGCLI_SCORES"
-MODEL_FIELD = "TAGCLI_MODEL"
-SETTINGS_FIELD = "TAGCLI_SETTINGS"
+from tagcli.files import FileIdentity, Piece
 
 SEPARATORS = ";/,"
 """Readers cut a stored tag in two at any of these."""
@@ -20,17 +17,102 @@ SCORE_TOLERANCE = 1.5 * 10**-SCORE_DECIMALS
 """A score whose last stored digit moved by one, as between two machines, is not worth a rewrite."""
 
 
+JOINER = "; "
+"""Between several values where a container, or the readers of a field, know one text only."""
+
+
 class BrokenTagError(Exception):
     """Metadata that cannot be walked to its end; translated where the file is known."""
 
 
-class GenrePolicy(StrEnum):
-    """What happens to the genre field."""
+class UnknownVersionError(Exception):
+    """Metadata of a version that cannot be written back; translated where the file is known.
+
+    Parameters
+    ----------
+    version
+        Its name, such as ``ID3v2.2``.
+    """
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.version = version
+
+
+class Field(StrEnum):
+    """What tagcli stores in a file, whatever the container calls it.
+
+    The first five are tagcli's own; `ADDED` tells which values of the others are. The others belong to the user.
+    """
+
+    TAGS = "tags"
+    SCORES = "scores"
+    MODEL = "model"
+    SETTINGS = "settings"
+    ADDED = "added"
+    GENRE = "genre"
+    MOOD = "mood"
+    GROUPING = "grouping"
+    COMMENT = "comment"
+
+
+OWN_NAMES: Mapping[Field, str] = MappingProxyType(
+    {own: f"TAGCLI_{own.upper()}" for own in (Field.TAGS, Field.SCORES, Field.MODEL, Field.SETTINGS, Field.ADDED)}
+)
+"""What tagcli's own fields are called; containers put their own prefix before it."""
+SHARED_FIELDS = (Field.GENRE, Field.MOOD, Field.GROUPING, Field.COMMENT)
+
+
+class FieldPolicy(StrEnum):
+    """What happens to a field that is not tagcli's own."""
 
     FILL = "fill"
     APPEND = "append"
     REPLACE = "replace"
     NEVER = "never"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policies:
+    """What happens to the fields that are not tagcli's own.
+
+    Parameters
+    ----------
+    genre, mood, grouping, comment
+        One policy for each.
+    """
+
+    genre: FieldPolicy = FieldPolicy.FILL
+    mood: FieldPolicy = FieldPolicy.FILL
+    grouping: FieldPolicy = FieldPolicy.NEVER
+    comment: FieldPolicy = FieldPolicy.NEVER
+
+    def of(self, shared: Field) -> FieldPolicy:
+        """Give the policy of a field."""
+        return FieldPolicy(getattr(self, shared))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How things are written that readers disagree about; each concerns ID3 only.
+
+    Parameters
+    ----------
+    new_version
+        Version of a tag in a file that has none: 3 or 4, for ID3v2.3 or ID3v2.4.
+    joiner
+        Between the values of one text in ID3v2.3, where readers cut everything behind a NUL.
+    grouping_frame
+        ``TIT1``, or ``GRP1`` as iTunes and Navidrome have it.
+    """
+
+    new_version: int = 4
+    joiner: str = JOINER
+    grouping_frame: str = "TIT1"
+
+
+DEFAULT_POLICIES = Policies()
+DEFAULT_DIALECT = Dialect()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +129,8 @@ class Fields:
         Name of the model. Empty: the field is not stored.
     settings
         Settings of the run that decide the scores. Empty: the field is not stored.
-    genres
-        Candidates for the genre field, best first; may be empty.
+    genres, moods, grouping, comment
+        Candidates for the fields that are not tagcli's own, best first; may be empty.
 
     Raises
     ------
@@ -62,6 +144,15 @@ class Fields:
     model: str
     settings: str
     genres: tuple[str, ...]
+    moods: tuple[str, ...] = ()
+    grouping: tuple[str, ...] = ()
+    comment: tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> dict[Field, tuple[str, ...]]:
+        """The candidates by field."""
+        values = (self.genres, self.moods, self.grouping, self.comment)
+        return dict(zip(SHARED_FIELDS, values, strict=True))
 
     def __post_init__(self) -> None:
         if len(self.tags) != len(self.scores):
@@ -71,14 +162,40 @@ class Fields:
             if math.isnan(score) or not 0 <= score <= 1:
                 message = f"The score {score} does not lie in [0, 1]."
                 raise ValueError(message)
-        for tag in self.tags + self.genres:
+        shared = tuple(value for values in self.shared.values() for value in values)
+        for tag in self.tags + shared:
             if not tag.strip() or any(separator in tag for separator in SEPARATORS):
                 message = f"The tag {tag!r} is empty or holds one of {SEPARATORS!r}; map it to another name."
                 raise ValueError(message)
-        for text in (*self.tags, *self.genres, self.model, self.settings):
+        for text in (*self.tags, *shared, self.model, self.settings):
             if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
                 message = f"The text {text!r} cannot be stored."
                 raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """One field of tagcli's as a file holds it now.
+
+    Parameters
+    ----------
+    name
+        What the container calls it, such as ``TXXX:TAGCLI_TAGS`` or ``TCON``: where a change would be written.
+    values
+        Empty when the field is absent; of an opaque one a description.
+    named
+        The same values with references to numbered genres resolved.
+    is_tidy
+        Whether the values lie as tagcli would write them; not when they are spread over several frames.
+    is_opaque
+        Whether there is something that cannot be read: encrypted, or damaged.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    is_tidy: bool = True
+    is_opaque: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +205,17 @@ class FieldChange:
     Parameters
     ----------
     field
-        Name as the container knows it, such as ``TXXX:TAGCLI_TAGS`` or ``TCON``.
+        Which one.
+    name
+        What the container calls it, such as ``TXXX:TAGCLI_TAGS`` or ``TCON``.
     old
         Values stored now; empty when the field is absent.
     new
         Values to be stored; empty when the field is to be removed.
     """
 
-    field: str
+    field: Field
+    name: str
     old: tuple[str, ...]
     new: tuple[str, ...]
 
@@ -114,20 +234,34 @@ class WritePlan:
         What kind of file it is.
     identity
         The file at the time of planning; a file that has changed since is refused.
+    dialect
+        How they are written.
     changes
         The fields that would change, in the order in which they are written.
+    pieces
+        What the new version of the file is made of.
+    new_size
+        Size of the new version, in bytes. That of the old one when the change fits into its padding.
     """
 
     path: Path
     target: Path
     container: Container
     identity: FileIdentity
+    dialect: Dialect
     changes: tuple[FieldChange, ...]
+    pieces: tuple[Piece, ...]
+    new_size: int
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return not self.changes
+
+    @property
+    def fits(self) -> bool:
+        """Whether the file keeps its size, so that the change fits into its padding."""
+        return self.new_size == self.identity.size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,27 +3,24 @@
 Source: RFC 9639 (FLAC), section 8. Every block that is not ours stays byte for byte, in its order.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mutagen import MutagenError
 from mutagen.flac import VCFLACDict
 
-from tagcli.container import Container
-from tagcli.errors import MetadataError
-from tagcli.files import open_track
-from tagcli.metadata.fields import BrokenTagError, FieldChange, Fields, GenrePolicy, Metadata, StoredField
+from tagcli.files import Piece, Span, open_track
+from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField
 from tagcli.metadata.vorbis import (
     Comments,
     build_comments,
     change_comments,
     describe_comments,
-    foreign_entries,
+    hold_comments,
+    list_foreign_entries,
+    list_misread_entries,
     parse_comments,
-    plan_comments,
 )
 from tagcli.outer_tags import find_content
 
@@ -50,10 +47,13 @@ class Block:
         Its type, 0 to 126.
     body
         What it holds.
+    place
+        Where these very bytes lie in the file; None when they do not.
     """
 
     kind: int
     body: bytes
+    place: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,49 +88,29 @@ class Head:
         return parse_comments(self.comment_body)
 
 
-def plan(path: Path, fields: Fields, genre: GenrePolicy) -> tuple[FieldChange, ...]:
-    """Find what storing fields in a FLAC file would change.
+class FlacDocument:
+    """The metadata blocks of a FLAC file; see `tagcli.metadata.plan.Document`.
 
     Parameters
     ----------
     path
         The file.
-    fields
-        What is to be stored.
-    genre
-        What happens to the genre.
-
-    Raises
-    ------
-    MetadataError
-        When its metadata are damaged, or the file cannot be read.
+    dialect
+        Concerns other containers.
     """
-    with _translate_broken(path):
-        return plan_comments(_read_head(path).comments, fields, genre)
 
+    version = "Vorbis comments"
 
-def splice(path: Path, changes: tuple[FieldChange, ...]) -> tuple[bytes, int]:
-    """Build what stands before the audio after changes.
+    def __init__(self, path: Path, dialect: Dialect) -> None:
+        self._head, self._file_size = _read_head(path)
 
-    Parameters
-    ----------
-    path
-        The file.
-    changes
-        What changes.
+    def hold(self) -> Mapping[Field, Held]:
+        """Read the fields that tagcli can store."""
+        return hold_comments(self._head.comments)
 
-    Returns
-    -------
-    tuple of bytes and int
-        The new first bytes, and how many of the file they take the place of.
-
-    Raises
-    ------
-    MetadataError
-        When the metadata are damaged, or would grow larger than they can be.
-    """
-    with _translate_broken(path):
-        old = _read_head(path)
+    def rewrite(self, changes: tuple[FieldChange, ...]) -> list[Piece]:
+        """Put the file together after changes."""
+        old = self._head
         new = Block(kind=_VORBIS_COMMENT, body=build_comments(change_comments(old.comments, changes)))
         if len(new.body) > _MAX_BODY_BYTES:
             message = "its comments would be larger than 16 MB"
@@ -139,73 +119,36 @@ def splice(path: Path, changes: tuple[FieldChange, ...]) -> tuple[bytes, int]:
         first = next((index for index, block in enumerate(kept) if block.kind == _VORBIS_COMMENT), None)
         kept[1 if first is None else first : 1 if first is None else first + 1] = [new]
         blocks = [*kept, *_pad(old.size - Head(front=old.front, blocks=tuple(kept)).size)]
-        return _build_head(Head(front=old.front, blocks=tuple(blocks))), old.size
+        return [
+            Span(start=0, end=len(old.front)),
+            *_lay_out(blocks),
+            Span(start=old.size, end=self._file_size),
+        ]
+
+    def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
+        """Give the blocks and comments that changes are not about."""
+        comments = self._head.comments
+        blocks = [bytes([block.kind]) + block.body for block in _foreign_blocks(self._head)]
+        return [self._head.front, comments.vendor, comments.rest, *list_foreign_entries(comments, changes), *blocks]
+
+    def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
+        """Give the names of fields that mutagen does not find as changes say."""
+        # mutagen has no types
+        stored: Any = VCFLACDict(self._head.comment_body, errors="replace", framing=False)  # type: ignore[no-untyped-call]
+        return list_misread_entries(stored, changes)
+
+    def describe(self) -> tuple[StoredField, ...]:
+        """Make the comments readable, and tell of the other blocks."""
+        others = tuple(
+            StoredField(field=_KINDS[block.kind], values=(f"<{len(block.body)} bytes>",))
+            for block in self._head.blocks
+            if block.kind in _KINDS
+        )
+        return describe_comments(self._head.comments) + others
 
 
-def verify(path: Path, original: Path, changes: tuple[FieldChange, ...]) -> None:
-    """Prove that a rewritten file holds the changes, and every other block and comment of the original byte for byte.
-
-    Parameters
-    ----------
-    path
-        The rewritten file.
-    original
-        The file that it was made from.
-    changes
-        What was to change.
-
-    Raises
-    ------
-    MetadataError
-        When it does not.
-    """
-    with _translate_broken(original):
-        new, old = _read_head(path), _read_head(original)
-        is_same = new.front == old.front and _foreign_blocks(new) == _foreign_blocks(old)
-        kept, had = new.comments, old.comments
-        is_same = is_same and (kept.vendor, kept.rest) == (had.vendor, had.rest)
-    if not is_same or foreign_entries(kept, changes) != foreign_entries(had, changes):
-        message = f"A block or comment of {original} did not survive the write, which was undone; please report this."
-        raise MetadataError(message, path=original)
-    try:
-        # from the copy's own bytes: what our parser makes of them proves nothing; mutagen has no types
-        stored: Any = VCFLACDict(new.comment_body, errors="replace", framing=False)  # type: ignore[no-untyped-call]
-    except MutagenError as error:
-        message = f"The comments of {original} could not be read back ({error}), so the write was undone."
-        raise MetadataError(message, path=original) from error
-    for change in changes:
-        wanted = [value.encode(errors="surrogateescape").decode(errors="replace") for value in change.new]
-        if list(stored.get(change.field, [])) != wanted:
-            message = f"The field {change.field} of {original} could not be read back, so the write was undone."
-            raise MetadataError(message, path=original)
-
-
-def read(path: Path) -> Metadata:
-    """Read what the comments of a FLAC file say, and which other blocks there are.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Raises
-    ------
-    MetadataError
-        When its metadata are damaged, or the file cannot be read.
-    """
-    with _translate_broken(path):
-        head = _read_head(path)
-        fields = describe_comments(head.comments)
-    others = tuple(
-        StoredField(field=_KINDS[block.kind], values=(f"<{len(block.body)} bytes>",))
-        for block in head.blocks
-        if block.kind in _KINDS
-    )
-    return Metadata(container=Container.FLAC, version="Vorbis comments", fields=fields + others)
-
-
-def _read_head(path: Path) -> Head:
-    """Read everything before the audio.
+def _read_head(path: Path) -> tuple[Head, int]:
+    """Read everything before the audio; say how large the file is.
 
     Raises
     ------
@@ -224,12 +167,13 @@ def _read_head(path: Path) -> Head:
             if len(header) < _HEADER_BYTES or position > min(size, _MOST_BYTES):
                 message = "a metadata block ends behind the file" if position > size else "its metadata are too large"
                 raise BrokenTagError(message)
-            blocks.append(Block(kind=header[0] & ~_LAST, body=file.read(n_bytes)))
+            place = Span(start=position - n_bytes, end=position)
+            blocks.append(Block(kind=header[0] & ~_LAST, body=file.read(n_bytes), place=place))
             is_last = bool(header[0] & _LAST)
     if blocks[0].kind != 0:
         message = "it does not begin with the description of the stream"
         raise BrokenTagError(message)
-    return Head(front=front, blocks=tuple(blocks))
+    return Head(front=front, blocks=tuple(blocks)), size
 
 
 def _pad(room: int) -> list[Block]:
@@ -246,12 +190,13 @@ def _pad(room: int) -> list[Block]:
     return blocks
 
 
-def _build_head(head: Head) -> bytes:
-    parts = [head.front]
-    for index, block in enumerate(head.blocks):
-        last = _LAST if index == len(head.blocks) - 1 else 0
-        parts += [bytes([block.kind | last]), len(block.body).to_bytes(3, "big"), block.body]
-    return b"".join(parts)
+def _lay_out(blocks: list[Block]) -> list[Piece]:
+    """Put blocks together, with what of them lies in the file already."""
+    pieces: list[Piece] = []
+    for index, block in enumerate(blocks):
+        last = _LAST if index == len(blocks) - 1 else 0
+        pieces += [bytes([block.kind | last]) + len(block.body).to_bytes(3, "big"), block.place or block.body]
+    return pieces
 
 
 def _foreign_blocks(head: Head) -> list[Block]:
@@ -259,12 +204,3 @@ def _foreign_blocks(head: Head) -> list[Block]:
     blocks = [block for block in head.blocks if block.kind != _PADDING]
     first = next((block for block in blocks if block.kind == _VORBIS_COMMENT), None)
     return [block for block in blocks if block is not first]
-
-
-@contextmanager
-def _translate_broken(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BrokenTagError as error:
-        message = f"The metadata of {path} are damaged ({error}), so nothing is written; repair them with a tag editor."
-        raise MetadataError(message, path=path) from error

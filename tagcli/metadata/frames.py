@@ -14,16 +14,20 @@ from tagcli.metadata.id3 import UNSYNCHRONISATION, RawFrame, Tag, build_tag, par
 id3: Any = mutagen_id3
 
 GENRE_FRAME = "TCON"
+MOOD_FRAME = "TMOO"
 USER_TEXT_FRAME = "TXXX"
+COMMENT_FRAME = "COMM"
 
-_TEXT_FRAMES = {GENRE_FRAME: id3.TCON, USER_TEXT_FRAME: id3.TXXX}
+_TEXT_FRAMES = {
+    name: id3.Frames[name] for name in (GENRE_FRAME, MOOD_FRAME, "TIT1", "GRP1", USER_TEXT_FRAME, COMMENT_FRAME)
+}
 # Mutagen stumbles over some other frames when they are damaged.
 _SHOWN_KINDS = (id3.TextFrame, id3.PairedTextFrame, id3.UrlFrame, id3.USLT, id3.APIC, id3.PRIV, id3.UFID, id3.GEOB)
 _SHOWN_FRAMES = {name: kind for name, kind in id3.Frames.items() if issubclass(kind, _SHOWN_KINDS)}
 
 
 def decode_text(tag: Tag, frame: RawFrame) -> StoredField | None:
-    """Read a genre frame or a user's text frame.
+    """Read a frame of a kind that tagcli can write.
 
     Parameters
     ----------
@@ -35,8 +39,8 @@ def decode_text(tag: Tag, frame: RawFrame) -> StoredField | None:
     Returns
     -------
     StoredField or None
-        Its name, such as ``TXXX:TAGCLI_TAGS`` or ``TCON``, and its texts; None when it is another kind of frame,
-        encrypted, or damaged.
+        Its name, such as ``TXXX:TAGCLI_TAGS``, ``TCON`` or ``COMM::eng``, and its texts; None when it is another kind
+        of frame, encrypted, or damaged.
     """
     if frame.id not in _TEXT_FRAMES:
         return None
@@ -45,7 +49,7 @@ def decode_text(tag: Tag, frame: RawFrame) -> StoredField | None:
 
 
 def encode_text(tag: Tag, stored: StoredField) -> RawFrame:
-    """Write a genre frame or a user's text frame, fit for a given tag.
+    """Write a frame of such a kind, fit for a given tag.
 
     Parameters
     ----------
@@ -66,6 +70,9 @@ def encode_text(tag: Tag, stored: StoredField) -> RawFrame:
     frame_id, _, description = stored.field.partition(":")
     if frame_id == USER_TEXT_FRAME:
         frame = id3.TXXX(encoding=encoding, desc=description, text=texts)
+    elif frame_id == COMMENT_FRAME:
+        description, _, language = description.rpartition(":")
+        frame = id3.COMM(encoding=encoding, desc=description, lang=language, text=texts)
     else:
         frame = _TEXT_FRAMES[frame_id](encoding=encoding, text=texts)
     tags = id3.ID3()
@@ -77,13 +84,13 @@ def encode_text(tag: Tag, stored: StoredField) -> RawFrame:
     return resize_frame(encoded, plain=tag.has_plain_sizes)
 
 
-def read_texts(path: Path) -> tuple[StoredField, ...]:
-    """Read the genre and the user's texts of a file as any other program that uses mutagen does.
+def read_texts(file: Path | BytesIO) -> tuple[StoredField, ...]:
+    """Read the frames of such kinds as any other program that uses mutagen does.
 
     Parameters
     ----------
-    path
-        The file.
+    file
+        A file, or a tag alone.
 
     Returns
     -------
@@ -95,34 +102,47 @@ def read_texts(path: Path) -> tuple[StoredField, ...]:
     mutagen.MutagenError
         When mutagen does not understand the tag.
     """
-    tags = id3.ID3(path, known_frames=_TEXT_FRAMES, translate=False, load_v1=False)
+    tags = id3.ID3(file, known_frames=_TEXT_FRAMES, translate=False, load_v1=False)
     return tuple(StoredField(field=frame.HashKey, values=tuple(frame.text)) for frame in tags.values())
 
 
-def copy_id3v1(trailer: bytes) -> tuple[RawFrame, ...]:
-    """Say in ID3v2.4 what an ID3v1 tag says.
+def is_text_frame(frame: RawFrame) -> bool:
+    """Tell whether a frame is of a kind that tagcli can write.
+
+    Parameters
+    ----------
+    frame
+        The frame.
+    """
+    return frame.id in _TEXT_FRAMES
+
+
+def copy_id3v1(trailer: bytes, version: int) -> tuple[RawFrame, ...]:
+    """Say in ID3v2 what an ID3v1 tag says.
 
     Parameters
     ----------
     trailer
         The last bytes of a file; what is not an ID3v1 tag says nothing.
+    version
+        3 or 4, for ID3v2.3 or ID3v2.4.
 
     Returns
     -------
     tuple of RawFrame
         Title, artist, album, year, comment, track and genre, as far as they are there; the genre by its name.
     """
-    frames = id3.ParseID3v1(trailer) or {}
+    frames = id3.ParseID3v1(trailer, v2_version=version) or {}
     if GENRE_FRAME in frames:
         frames[GENRE_FRAME].text = [name for text in frames[GENRE_FRAME].text for name in name_genres(text)]
     tags = id3.ID3()
     for frame in frames.values():
-        frame.encoding = id3.Encoding.UTF8
+        frame.encoding = id3.Encoding.UTF8 if version == 4 else id3.Encoding.LATIN1
         tags.add(frame)
     if not frames:
         return ()
     buffer = BytesIO()
-    tags.save(buffer, v1=id3.ID3v1SaveOptions.REMOVE)
+    tags.save(buffer, v1=id3.ID3v1SaveOptions.REMOVE, v2_version=version, v23_sep=None)
     return parse_tag(buffer.getvalue()).frames
 
 

@@ -5,10 +5,11 @@ structure sections 3 to 6).
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from tagcli.metadata.fields import BrokenTagError
+from tagcli.files import Piece, Span
+from tagcli.metadata.fields import BrokenTagError, UnknownVersionError
 from tagcli.outer_tags import ID3V2_HEADER_BYTES, decode_syncsafe
 
 FRAME_HEADER_BYTES = 10
@@ -26,20 +27,6 @@ _FALSE_SYNC = re.compile(rb"\xff(?=[\xe0-\xff])")
 _TO_UNSYNCHRONISE = re.compile(rb"\xff(?=[\xe0-\xff\0]|\Z)")
 
 
-class UnknownVersionError(Exception):
-    """A tag of a version other than 2.3 and 2.4.
-
-    Parameters
-    ----------
-    version
-        The number behind "ID3v2.".
-    """
-
-    def __init__(self, version: int) -> None:
-        super().__init__(f"ID3v2.{version}")
-        self.version = version
-
-
 @dataclass(frozen=True, kw_only=True)
 class RawFrame:
     """One frame of a tag.
@@ -48,9 +35,12 @@ class RawFrame:
     ----------
     raw
         Its header and content as stored; an unsynchronisation of the whole tag is undone.
+    place
+        Where these very bytes lie in the file; None when they do not.
     """
 
     raw: bytes
+    place: Span | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -129,13 +119,15 @@ def measure_tag(header: bytes) -> int:
     return Tag(version=version, flags=flags, space=space).size
 
 
-def parse_tag(data: bytes) -> Tag:
+def parse_tag(data: bytes, *, start: int | None = None) -> Tag:
     """Take a whole tag apart.
 
     Parameters
     ----------
     data
         The tag's bytes, as many as `measure_tag` says.
+    start
+        Where in the file they begin; None when they are of no file.
 
     Returns
     -------
@@ -157,8 +149,8 @@ def parse_tag(data: bytes) -> Tag:
     is_unsynchronised = version == 3 and bool(flags & UNSYNCHRONISATION)
     if is_unsynchronised:
         body = _undo_unsynchronisation(body)
-    if flags & EXTENDED_HEADER:
-        body = body[_measure_extended_header(body, version) :]
+    n_skipped = _measure_extended_header(body, version) if flags & EXTENDED_HEADER else 0
+    body = body[n_skipped:]
     # A syncsafe reading goes first, as the standard has it. Where a plain reading leads to the end as well, the two
     # differ in how much padding the last frame takes.
     has_plain_sizes = version == 3
@@ -169,6 +161,8 @@ def parse_tag(data: bytes) -> Tag:
     if frames is None:
         message = "its frames cannot be followed to its end"
         raise BrokenTagError(message)
+    if start is not None and not is_unsynchronised:
+        frames = _locate(frames, start + ID3V2_HEADER_BYTES + n_skipped)
     return Tag(
         version=version,
         revision=data[4],
@@ -216,6 +210,36 @@ def build_tag(tag: Tag, frames: Iterable[RawFrame]) -> bytes:
     return b"ID3" + rest + body + (b"3DI" + rest if has_footer else b"")
 
 
+def lay_out_tag(tag: Tag, frames: Sequence[RawFrame]) -> list[Piece]:
+    """Put a tag together as `build_tag` does, of the parts of the file that stay as they are and new bytes.
+
+    Parameters
+    ----------
+    tag, frames
+        As of `build_tag`.
+
+    Returns
+    -------
+    list of Span or bytes
+        The whole tag.
+
+    Raises
+    ------
+    BrokenTagError
+        When the frames are larger than a tag can be.
+    """
+    data = build_tag(tag, frames)
+    if tag.is_unsynchronised:
+        return [data]
+    pieces: list[Piece] = [data[:ID3V2_HEADER_BYTES]]
+    position = ID3V2_HEADER_BYTES
+    for frame in frames:
+        end = position + len(frame.raw)
+        pieces.append(frame.place or data[position:end])
+        position = end
+    return [*pieces, data[position:]]
+
+
 def resize_frame(frame: RawFrame, *, plain: bool) -> RawFrame:
     """Write the size of a frame anew, as a plain or a syncsafe number.
 
@@ -233,7 +257,7 @@ def resize_frame(frame: RawFrame, *, plain: bool) -> RawFrame:
     """
     size = len(frame.content)
     encoded = size.to_bytes(4, "big") if plain else encode_syncsafe(size)
-    return replace(frame, raw=frame.raw[:4] + encoded + frame.raw[8:])
+    return RawFrame(raw=frame.raw[:4] + encoded + frame.raw[8:])
 
 
 def encode_syncsafe(size: int) -> bytes:
@@ -258,7 +282,8 @@ def _parse_header(header: bytes) -> tuple[int, int, int]:
         raise BrokenTagError(message)
     version, flags, space = header[3], header[5], decode_syncsafe(header[6:10])
     if version not in _KNOWN_FLAGS:
-        raise UnknownVersionError(version)
+        name = f"ID3v2.{version}"
+        raise UnknownVersionError(name)
     if space is None or flags & ~_KNOWN_FLAGS[version]:
         message = "its header is damaged"
         raise BrokenTagError(message)
@@ -283,6 +308,15 @@ def _walk(body: bytes, read_size: Callable[[bytes], int | None]) -> tuple[RawFra
         frames.append(RawFrame(raw=body[offset:end]))
         offset = end
     return None if body[offset:].strip(b"\0") else tuple(frames)
+
+
+def _locate(frames: Iterable[RawFrame], start: int) -> tuple[RawFrame, ...]:
+    located = []
+    for frame in frames:
+        end = start + len(frame.raw)
+        located.append(replace(frame, place=Span(start=start, end=end)))
+        start = end
+    return tuple(located)
 
 
 def _measure_extended_header(body: bytes, version: int) -> int:

@@ -1,36 +1,93 @@
-"""The doors of metadata: plan a write, apply it, read a file; each opens the room of the file's container."""
+"""The doors of metadata: plan a write or a removal, apply it, read a file; each opens the file's own document."""
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from mutagen import MutagenError
+
 from tagcli.container import Container, find_container
-from tagcli.errors import UnsupportedContainerError
-from tagcli.files import FileIdentity
-from tagcli.metadata import flac, mp3
-from tagcli.metadata.fields import FieldChange, Fields, GenrePolicy, Metadata, WritePlan
-from tagcli.metadata.write import remove_leftover, replace_head, resolve_target
+from tagcli.errors import MetadataError, UnsupportedContainerError
+from tagcli.files import Piece, join_pieces, measure_pieces
+from tagcli.metadata.fields import (
+    DEFAULT_DIALECT,
+    DEFAULT_POLICIES,
+    BrokenTagError,
+    Dialect,
+    Field,
+    FieldChange,
+    Fields,
+    Held,
+    Metadata,
+    Policies,
+    StoredField,
+    UnknownVersionError,
+    WritePlan,
+)
+from tagcli.metadata.flac import FlacDocument
+from tagcli.metadata.mp3 import Mp3Document
+from tagcli.metadata.wanted import choose_changes, choose_removal
+from tagcli.payload import hash_payload
+from tagcli.replacement import Replacement, Versions, remove_leftover, replace_file, resolve_target
 
 
-class Room(Protocol):
-    """What a container's module does."""
+class Document(Protocol):
+    """The metadata of one file, taken apart. Made from its path and a dialect.
 
-    def plan(self, path: Path, fields: Fields, genre: GenrePolicy) -> tuple[FieldChange, ...]:
-        """Find what storing fields would change."""
+    Raises BrokenTagError when they cannot be walked to their end, UnknownVersionError when they cannot be written back,
+    MetadataError when the file cannot be read; so do all methods.
+    """
 
-    def splice(self, path: Path, changes: tuple[FieldChange, ...]) -> tuple[bytes, int]:
-        """Build the new first bytes of a file; say how many of the old ones they take the place of."""
+    def __init__(self, path: Path, dialect: Dialect) -> None:
+        """Read what is needed of the file."""
 
-    def verify(self, path: Path, original: Path, changes: tuple[FieldChange, ...]) -> None:
-        """Prove that a rewritten file holds the changes, and all else of the original byte for byte."""
+    @property
+    def version(self) -> str:
+        """What the metadata are written in, such as ``ID3v2.3``; empty when there are none."""
 
-    def read(self, path: Path) -> Metadata:
-        """Read what a file holds."""
+    def hold(self) -> Mapping[Field, Held]:
+        """Read the fields that tagcli can store, also those that are absent."""
+
+    def rewrite(self, changes: tuple[FieldChange, ...]) -> list[Piece]:
+        """Put the file together after changes: every byte that is not about them is a part of the old file."""
+
+    def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
+        """Give all metadata that changes are not about, byte for byte and in order; not padding."""
+
+    def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
+        """Give the names of fields that mutagen, reading this file, does not find as changes say."""
+
+    def describe(self) -> tuple[StoredField, ...]:
+        """Make all fields readable, in the order of the file."""
 
 
-_ROOMS: dict[Container, Room] = {Container.MP3: mp3, Container.FLAC: flac}
+_DOCUMENTS: dict[Container, type[Document]] = {Container.MP3: Mp3Document, Container.FLAC: FlacDocument}
 
 
-def plan_write(path: Path, fields: Fields, *, genre: GenrePolicy = GenrePolicy.FILL) -> WritePlan:
+@dataclass(frozen=True, kw_only=True)
+class Write:
+    """A write at the moment before the copy takes the place of the file.
+
+    Parameters
+    ----------
+    plan
+        What is written.
+    versions
+        The file before and after.
+    payload_sha256
+        Hash of the audio bytes, before and after.
+    """
+
+    plan: WritePlan
+    versions: Versions
+    payload_sha256: str
+
+
+def plan_write(
+    path: Path, fields: Fields, *, policies: Policies = DEFAULT_POLICIES, dialect: Dialect = DEFAULT_DIALECT
+) -> WritePlan:
     """Plan what storing fields in a file would change. Nothing is touched.
 
     Parameters
@@ -39,8 +96,10 @@ def plan_write(path: Path, fields: Fields, *, genre: GenrePolicy = GenrePolicy.F
         The file; symbolic links are followed.
     fields
         What is to be stored.
-    genre
-        What happens to the genre field.
+    policies
+        What happens to fields that are not tagcli's own.
+    dialect
+        How they are written.
 
     Returns
     -------
@@ -54,13 +113,33 @@ def plan_write(path: Path, fields: Fields, *, genre: GenrePolicy = GenrePolicy.F
     MetadataError
         When the file cannot be read or its tag is damaged.
     """
-    target, identity = resolve_target(path)
-    container, room = _find_room(path)
-    changes = room.plan(path, fields, genre)
-    return WritePlan(path=path, target=target, container=container, identity=identity, changes=changes)
+    return _plan(path, dialect, lambda held: choose_changes(held, fields, policies))
 
 
-def apply_plan(plan: WritePlan) -> FileIdentity | None:
+def plan_removal(path: Path) -> WritePlan:
+    """Plan what removing all that tagcli stored in a file would change. Nothing is touched.
+
+    Parameters
+    ----------
+    path
+        The file; symbolic links are followed.
+
+    Returns
+    -------
+    WritePlan
+        The changes; empty when nothing in the file is tagcli's.
+
+    Raises
+    ------
+    UnsupportedContainerError, MetadataError
+        As `plan_write`.
+    """
+    return _plan(path, DEFAULT_DIALECT, choose_removal)
+
+
+def apply_plan(
+    plan: WritePlan, *, keeps_mtime: bool = False, note: Callable[[Write], None] | None = None
+) -> Versions | None:
     """Write what was planned: the whole file changes, or nothing does.
 
     A copy with the new tag is made in the same folder, proved, and put in the place of the file. An empty plan writes
@@ -70,11 +149,15 @@ def apply_plan(plan: WritePlan) -> FileIdentity | None:
     ----------
     plan
         The plan.
+    keeps_mtime
+        Whether the file keeps its time of modification.
+    note
+        Called right before the file is replaced; when it raises, nothing is.
 
     Returns
     -------
-    FileIdentity or None
-        The file as it is now; None when there was nothing to change.
+    Versions or None
+        What the file was, and is now; None when there was nothing to change.
 
     Raises
     ------
@@ -85,12 +168,24 @@ def apply_plan(plan: WritePlan) -> FileIdentity | None:
     if plan.is_empty:
         remove_leftover(plan.target)
         return None
-    room = _ROOMS[plan.container]
-    return replace_head(
-        plan,
-        make_head=lambda: room.splice(plan.target, plan.changes),
-        verify=lambda copy: room.verify(copy, plan.target, plan.changes),
+    payload_sha256 = ""
+
+    def prove(copy: Path) -> None:
+        nonlocal payload_sha256
+        payload_sha256 = _prove(plan, copy)
+
+    def note_write(versions: Versions) -> None:
+        if note is not None:
+            note(Write(plan=plan, versions=versions, payload_sha256=payload_sha256))
+
+    replacement = Replacement(
+        path=plan.path,
+        target=plan.target,
+        identity=plan.identity,
+        pieces=plan.pieces,
+        mtime_ns=plan.identity.mtime_ns if keeps_mtime else None,
     )
+    return replace_file(replacement, prove=prove, note=note_write)
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -113,16 +208,75 @@ def read_metadata(path: Path) -> Metadata:
     MetadataError
         When the file cannot be read or its tag is damaged.
     """
-    _, room = _find_room(path)
-    return room.read(path)
+    container, make_document = _find_document(path)
+    with _translate_broken(path):
+        document = make_document(path, DEFAULT_DIALECT)
+        return Metadata(container=container, version=document.version, fields=document.describe())
 
 
-def _find_room(path: Path) -> tuple[Container, Room]:
+def _plan(path: Path, dialect: Dialect, choose: Callable[[Mapping[Field, Held]], tuple[FieldChange, ...]]) -> WritePlan:
+    target, identity = resolve_target(path)
+    container, make_document = _find_document(path)
+    with _translate_broken(path):
+        document = make_document(target, dialect)
+        changes = choose(document.hold())
+        pieces = join_pieces(document.rewrite(changes)) if changes else ()
+    return WritePlan(
+        path=path,
+        target=target,
+        container=container,
+        identity=identity,
+        dialect=dialect,
+        changes=changes,
+        pieces=pieces,
+        new_size=measure_pieces(pieces) if changes else identity.size,
+    )
+
+
+def _prove(plan: WritePlan, copy: Path) -> str:
+    """Prove that a copy holds the changes, all other metadata byte for byte, and the same audio; give its hash."""
+    make_document = _DOCUMENTS[plan.container]
+    with _translate_broken(plan.path):
+        new, old = make_document(copy, plan.dialect), make_document(plan.target, plan.dialect)
+        if new.list_foreign(plan.changes) != old.list_foreign(plan.changes):
+            message = f"A field of {plan.path} did not survive the write, which was undone; please report this file."
+            raise MetadataError(message, path=plan.path)
+        try:
+            misread = new.list_misread(plan.changes)
+        except MutagenError as error:
+            message = f"The metadata of {plan.path} could not be read back ({error}), so the write was undone."
+            raise MetadataError(message, path=plan.path) from error
+    if misread:
+        message = f"The field {misread[0]} of {plan.path} could not be read back, so the write was undone."
+        raise MetadataError(message, path=plan.path)
+    payload_sha256 = hash_payload(copy)
+    if payload_sha256 != hash_payload(plan.target):
+        message = f"The audio of {plan.path} did not survive the write, which was undone; please report this file."
+        raise MetadataError(message, path=plan.path)
+    return payload_sha256
+
+
+def _find_document(path: Path) -> tuple[Container, type[Document]]:
     container = find_container(path)
-    if container in _ROOMS:
-        return container, _ROOMS[container]
+    if container in _DOCUMENTS:
+        return container, _DOCUMENTS[container]
     if container is Container.UNKNOWN:
-        mp3.read_tag(path)  # A damaged tag hides the audio behind it, and is then what to complain about.
+        with _translate_broken(path):
+            Mp3Document(
+                path, DEFAULT_DIALECT
+            )  # A damaged tag hides the audio behind it, and is then what to complain about.
     kind = "is of no known kind" if container is Container.UNKNOWN else f"is of the kind {container.value}"
-    message = f"{path} {kind}, and tagcli writes into mp3 and flac files only so far."
+    message = f"{path} {kind}, into which tagcli does not write."
     raise UnsupportedContainerError(message, path=path)
+
+
+@contextmanager
+def _translate_broken(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnknownVersionError as error:
+        message = f"The tag of {path} is {error}, which cannot be written back as {error}; convert it to ID3v2.4 first."
+        raise UnsupportedContainerError(message, path=path) from error
+    except BrokenTagError as error:
+        message = f"The metadata of {path} are damaged ({error}), so nothing is written; repair them with a tag editor."
+        raise MetadataError(message, path=path) from error

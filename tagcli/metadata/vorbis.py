@@ -5,22 +5,11 @@ Source: "Ogg Vorbis I format specification: comment field and header specificati
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from tagcli.metadata.fields import (
-    MODEL_FIELD,
-    SCORES_FIELD,
-    SETTINGS_FIELD,
-    TAGS_FIELD,
-    BrokenTagError,
-    FieldChange,
-    Fields,
-    GenrePolicy,
-    StoredField,
-)
-from tagcli.metadata.wanted import choose_genres, choose_own_values
+from tagcli.metadata.fields import JOINER, OWN_NAMES, BrokenTagError, Field, FieldChange, Held, StoredField
 
-GENRE_KEY = "GENRE"
-OWN_KEYS = (TAGS_FIELD, SCORES_FIELD, MODEL_FIELD, SETTINGS_FIELD)
+KEYS = {**OWN_NAMES, Field.GENRE: "GENRE", Field.MOOD: "MOOD", Field.GROUPING: "GROUPING", Field.COMMENT: "COMMENT"}
 _SIZE_BYTES = 4
 _LONGEST_SHOWN_BYTES = 2000
 """A longer value is a picture or another binary thing, and is described."""
@@ -77,38 +66,31 @@ def build_comments(comments: Comments) -> bytes:
     return b"".join([*parts, *map(_with_size, comments.entries), comments.rest])
 
 
-def plan_comments(comments: Comments, fields: Fields, genre: GenrePolicy) -> tuple[FieldChange, ...]:
-    """Find what storing fields would change.
+def hold_comments(comments: Comments) -> dict[Field, Held]:
+    """Read the fields that tagcli can store.
 
     Parameters
     ----------
     comments
         What the file holds.
-    fields
-        What is to be stored.
-    genre
-        What happens to the genre.
 
     Returns
     -------
-    tuple of FieldChange
-        The changes; empty when the file holds it all.
+    dict of Field to Held
+        All fields, also those that are absent.
     """
-    wanted = choose_own_values(fields, {key: read_values(comments, key) for key in OWN_KEYS})
-    genres = read_values(comments, GENRE_KEY)
-    new_genres = choose_genres(genres, genres, fields.genres, genre)
-    if new_genres != genres:
-        wanted[GENRE_KEY] = new_genres
-    return tuple(
-        FieldChange(field=key, old=old, new=values)
-        for key, values in wanted.items()
-        if (old := read_values(comments, key)) != values
-    )
+    held = {}
+    for field, key in KEYS.items():
+        values = read_values(comments, key)
+        if field is Field.COMMENT:
+            values = tuple(part for value in values for part in value.split(JOINER))
+        held[field] = Held(name=key, values=values)
+    return held
 
 
 def change_comments(comments: Comments, changes: Sequence[FieldChange]) -> Comments:
     """Make the changes; each stands where the first entry of its key stood, or at the end."""
-    new = {change.field: [_build_entry(change.field, value) for value in change.new] for change in changes}
+    new = {change.name: [_build_entry(change.name, value) for value in _to_texts(change)] for change in changes}
     entries: list[bytes] = []
     for entry in comments.entries:
         key = key_of(entry)
@@ -120,10 +102,28 @@ def change_comments(comments: Comments, changes: Sequence[FieldChange]) -> Comme
     return replace(comments, entries=(*entries, *(entry for added in new.values() for entry in added)))
 
 
-def foreign_entries(comments: Comments, changes: Sequence[FieldChange]) -> list[bytes]:
+def list_foreign_entries(comments: Comments, changes: Sequence[FieldChange]) -> list[bytes]:
     """Give the entries that changes are not about."""
-    keys = {change.field for change in changes}
+    keys = {change.name for change in changes}
     return [entry for entry in comments.entries if key_of(entry) not in keys]
+
+
+def list_misread_entries(stored: Any, changes: Sequence[FieldChange]) -> list[str]:
+    """Give the keys under which mutagen does not find what changes say.
+
+    Parameters
+    ----------
+    stored
+        Comments as mutagen has read them, with replacement characters where they are not UTF-8.
+    changes
+        What was to change.
+    """
+    misread = []
+    for change in changes:
+        wanted = [text.encode(errors="surrogateescape").decode(errors="replace") for text in _to_texts(change)]
+        if list(stored.get(change.name, [])) != wanted:
+            misread.append(change.name)
+    return misread
 
 
 def read_values(comments: Comments, key: str) -> tuple[str, ...]:
@@ -149,6 +149,11 @@ def key_of(entry: bytes) -> str | None:
     """Give the key of an entry, in capitals, as case does not matter; None when it has none."""
     key, equals, _ = entry.partition(b"=")
     return key.decode("ascii", errors="replace").upper() if equals else None
+
+
+def _to_texts(change: FieldChange) -> tuple[str, ...]:
+    """Give the entries of a change; a comment is one text, as players show the first one only."""
+    return (JOINER.join(change.new),) if change.field is Field.COMMENT and change.new else change.new
 
 
 def _build_entry(key: str, value: str) -> bytes:

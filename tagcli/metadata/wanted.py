@@ -1,86 +1,151 @@
-"""Which values a file is to hold, whatever its container: own fields and the genre."""
+"""Which values a file is to hold, whatever its container: own fields, and those that are the user's."""
 
 import re
 from collections.abc import Mapping
 
 from tagcli.metadata.fields import (
-    MODEL_FIELD,
+    OWN_NAMES,
     SCORE_DECIMALS,
     SCORE_TOLERANCE,
-    SCORES_FIELD,
     SEPARATORS,
-    SETTINGS_FIELD,
-    TAGS_FIELD,
+    SHARED_FIELDS,
+    BrokenTagError,
+    Field,
+    FieldChange,
+    FieldPolicy,
     Fields,
-    GenrePolicy,
+    Held,
+    Policies,
 )
 
 
-def choose_own_values(fields: Fields, stored: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Choose the values of tagcli's own fields.
+def choose_changes(held: Mapping[Field, Held], fields: Fields, policies: Policies) -> tuple[FieldChange, ...]:
+    """Find what storing fields would change.
 
     Parameters
     ----------
+    held
+        What the file holds; a field that its container cannot store is missing.
     fields
         What is to be stored.
-    stored
-        The values that the file holds now, by the names of the own fields.
+    policies
+        What happens to the fields that are not tagcli's own. What of their values tagcli adds is stored as well.
 
     Returns
     -------
-    dict of str to tuple of str
-        Values by field, in the order in which they are written; an empty tuple where the field is to be absent.
-        Scores stay as stored when all else is the same and none moved by more than its last digit.
+    tuple of FieldChange
+        The changes; empty when the file holds it all.
+
+    Raises
+    ------
+    BrokenTagError
+        When a field cannot be read and is to be added to.
+    """
+    wanted = _choose_own_values(held, fields)
+    ours = list_added(held)
+    added: dict[Field, tuple[str, ...]] = {}
+    for shared in SHARED_FIELDS:
+        if shared not in held:
+            continue
+        now, candidates, policy = held[shared], _leave_doubles_out(fields.shared[shared]), policies.of(shared)
+        if policy is FieldPolicy.APPEND and candidates and now.is_opaque:
+            message = f"its {shared} cannot be read, so nothing can be added to it; replace it or leave it alone"
+            raise BrokenTagError(message)
+        wanted[shared] = _choose_shared_values(now, candidates, policy)
+        had = {*now.values, *now.named}
+        added[shared] = tuple(value for value in wanted[shared] if value in ours[shared] or value not in had)
+    wanted[Field.ADDED] = tuple(f"{shared}={value}" for shared, values in added.items() for value in values)
+    return _list_changes(held, wanted)
+
+
+def choose_removal(held: Mapping[Field, Held]) -> tuple[FieldChange, ...]:
+    """Find what removing everything that tagcli stored would change.
+
+    Parameters
+    ----------
+    held
+        What the file holds.
+
+    Returns
+    -------
+    tuple of FieldChange
+        The changes; empty when nothing is tagcli's.
+    """
+    ours = list_added(held)
+    wanted: dict[Field, tuple[str, ...]] = dict.fromkeys(OWN_NAMES, ())
+    wanted |= {shared: _without(held[shared].values, ours[shared]) for shared in SHARED_FIELDS if shared in held}
+    return _list_changes(held, wanted)
+
+
+def list_added(held: Mapping[Field, Held]) -> dict[Field, tuple[str, ...]]:
+    """Tell which values of the user's fields tagcli added.
+
+    Parameters
+    ----------
+    held
+        What the file holds.
+
+    Returns
+    -------
+    dict of Field to tuple of str
+        By field; a value may have been removed since.
+    """
+    entries = [entry.partition("=") for entry in (held[Field.ADDED].values if Field.ADDED in held else ())]
+    return {shared: tuple(value for name, _, value in entries if name == shared) for shared in SHARED_FIELDS}
+
+
+def _choose_own_values(held: Mapping[Field, Held], fields: Fields) -> dict[Field, tuple[str, ...]]:
+    """Choose the values of tagcli's own fields.
+
+    Scores stay as stored when all else is the same and none moved by more than its last digit.
     """
     values = {
-        TAGS_FIELD: fields.tags,
-        SCORES_FIELD: tuple(f"{score:.{SCORE_DECIMALS}f}" for score in fields.scores),
-        MODEL_FIELD: (fields.model,) if fields.model else (),
-        SETTINGS_FIELD: (fields.settings,) if fields.settings else (),
+        Field.TAGS: fields.tags,
+        Field.SCORES: tuple(f"{score:.{SCORE_DECIMALS}f}" for score in fields.scores),
+        Field.MODEL: (fields.model,) if fields.model else (),
+        Field.SETTINGS: (fields.settings,) if fields.settings else (),
     }
-    old_scores = stored.get(SCORES_FIELD, ())
-    is_same_otherwise = all(stored.get(field, ()) == values[field] for field in values if field != SCORES_FIELD)
-    if is_same_otherwise and _are_close(old_scores, values[SCORES_FIELD]):
-        values[SCORES_FIELD] = old_scores
+    is_same_otherwise = all(held[own].values == values[own] for own in values if own is not Field.SCORES)
+    if is_same_otherwise and _are_close(held[Field.SCORES].values, values[Field.SCORES]):
+        values[Field.SCORES] = held[Field.SCORES].values
     return values
 
 
-def choose_genres(
-    stored: tuple[str, ...], named: tuple[str, ...], candidates: tuple[str, ...], policy: GenrePolicy
-) -> tuple[str, ...]:
-    """Choose the values of the genre field.
+def _choose_shared_values(now: Held, candidates: tuple[str, ...], policy: FieldPolicy) -> tuple[str, ...]:
+    """Choose the values of a field that is the user's; those that it holds when nothing changes."""
+    match policy:
+        case FieldPolicy.FILL if not any(value.strip() for value in now.values):
+            return candidates or now.values
+        case FieldPolicy.REPLACE:
+            return candidates or now.values
+        case FieldPolicy.APPEND:
+            named = now.named or now.values
+            present = {part.strip().casefold() for value in (*now.values, *named) for part in _split(value)}
+            missing = tuple(value for value in candidates if value.strip().casefold() not in present)
+            return (*(value for value in named if value.strip()), *missing) if missing else now.values
+        case _:
+            return now.values
 
-    Parameters
-    ----------
-    stored
-        The values that the file holds now.
-    named
-        The same values, with references to numbered genres resolved.
-    candidates
-        Genres to be stored, best first.
-    policy
-        What happens to the field.
 
-    Returns
-    -------
-    tuple of str
-        The values; `stored` itself when nothing changes.
-    """
+def _list_changes(held: Mapping[Field, Held], wanted: Mapping[Field, tuple[str, ...]]) -> tuple[FieldChange, ...]:
+    changes = []
+    for changed, values in wanted.items():
+        now = held[changed]
+        is_untidy = changed in OWN_NAMES and not now.is_tidy
+        if now.values != values or is_untidy:
+            changes.append(FieldChange(field=changed, name=now.name, old=now.values, new=values))
+    return tuple(changes)
+
+
+def _leave_doubles_out(candidates: tuple[str, ...]) -> tuple[str, ...]:
     by_key: dict[str, str] = {}
     for candidate in candidates:
         by_key.setdefault(candidate.strip().casefold(), candidate)
-    genres = tuple(by_key.values())
-    match policy:
-        case GenrePolicy.FILL if not any(value.strip() for value in stored):
-            return genres or stored
-        case GenrePolicy.REPLACE:
-            return genres or stored
-        case GenrePolicy.APPEND:
-            present = {part.strip().casefold() for value in (*stored, *named) for part in _split(value)}
-            missing = tuple(genre for genre in genres if genre.strip().casefold() not in present)
-            return (*(value for value in named if value.strip()), *missing) if missing else stored
-        case _:
-            return stored
+    return tuple(by_key.values())
+
+
+def _without(values: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value for value in values if value not in ours)
 
 
 def _are_close(old: tuple[str, ...], new: tuple[str, ...]) -> bool:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from sqlite3 import Connection
 
-from tagcli.errors import SkipCode
+from tagcli.database import Database, Design
+from tagcli.errors import SkipCode, StoreError
 from tagcli.files import FileIdentity
 from tagcli.store.claims import Claims, end_claim
-from tagcli.store.database import Database
 from tagcli.store.place import FILE_NAME, clear_store, default_store_path
 from tagcli.store.records import PATH_MARK, Pruned, StoredFailure, StoredResult, StoreFacts, key_of
 
@@ -36,6 +36,35 @@ _ENDS_AS_WANTED = "substr(settings.settings, length(settings.settings) - length(
 _RESULT = "results.scores, results.n_clips, results.duration_seconds, results.warnings, results.code, results.message"
 
 
+_DESIGN = Design(
+    title="cache",
+    version=1,
+    is_durable=False,
+    error=StoreError,
+    advice="run `tagcli cache clear`, or give --no-cache",
+    advice_of_other_version="run `tagcli cache clear` once",
+    tables="""
+CREATE TABLE settings (
+    id INTEGER PRIMARY KEY, model TEXT NOT NULL, sha256 TEXT NOT NULL, settings TEXT NOT NULL, UNIQUE (sha256, settings)
+);
+CREATE TABLE payloads (id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE);
+CREATE TABLE files (
+    path BLOB PRIMARY KEY, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    payload INTEGER NOT NULL REFERENCES payloads
+) WITHOUT ROWID;
+CREATE INDEX files_by_payload ON files (payload);
+CREATE TABLE results (
+    payload INTEGER NOT NULL REFERENCES payloads, settings INTEGER NOT NULL REFERENCES settings,
+    scores BLOB, n_clips INTEGER NOT NULL, duration_seconds REAL, warnings TEXT NOT NULL, code TEXT, message TEXT,
+    PRIMARY KEY (payload, settings)
+) WITHOUT ROWID;
+CREATE TABLE claims (
+    sha256 BLOB NOT NULL, settings INTEGER NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (sha256, settings)
+) WITHOUT ROWID;
+""",
+)
+
+
 class Store:
     """The open store; it may be used by several threads.
 
@@ -52,7 +81,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._database = Database(path)
+        self._database = Database(path, _DESIGN)
         self._claims = Claims(self._database)
 
     def __enter__(self) -> "Store":

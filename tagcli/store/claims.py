@@ -8,8 +8,8 @@ from sqlite3 import Connection
 
 from filelock import FileLock, Timeout
 
+from tagcli.database import PATIENCE_SECONDS, Database
 from tagcli.errors import StoreError
-from tagcli.store.database import PATIENCE_SECONDS, Database
 
 _SWEEP_SECONDS = 1.0  # how often the owners of claims are looked after
 _LOCK_PREFIX = "claims-"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import platformdirs
 
+from tagcli.database import files_of
 from tagcli.errors import StoreError
 from tagcli.store.claims import lock_files_beside
-from tagcli.store.database import files_of
 
 FILE_NAME = "scores.sqlite3"
 

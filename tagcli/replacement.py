@@ -1,4 +1,4 @@
-"""Put a new head on a file without ever harming it: a proved copy in the same folder takes its place."""
+"""Replace a file by a new version of it without ever harming it: a proved copy in the same folder takes its place."""
 
 import errno
 import hashlib
@@ -8,12 +8,13 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 from tagcli.errors import FileBusyError, MetadataError
-from tagcli.files import BLOCK_BYTES, FileIdentity
-from tagcli.metadata.fields import WritePlan
+from tagcli.files import FileIdentity, Piece, read_pieces
 
 if sys.platform != "win32":
     import fcntl
@@ -60,53 +61,102 @@ def resolve_target(path: Path) -> tuple[Path, FileIdentity]:
         raise MetadataError(message, path=path) from error
 
 
-def replace_head(
-    plan: WritePlan, *, make_head: Callable[[], tuple[bytes, int]], verify: Callable[[Path], None]
-) -> FileIdentity:
-    """Replace the first bytes of a file by others, wholly or not at all.
+@dataclass(frozen=True, kw_only=True)
+class Replacement:
+    """A new version of a file.
 
     Parameters
     ----------
-    plan
-        The file, and what it was when the write was planned.
-    make_head
-        Gives the new first bytes, and how many of the old ones they take the place of.
-    verify
+    path
+        The file as the user named it.
+    target
+        The file itself, symbolic links resolved.
+    identity
+        The file at the time of planning; one that has changed since is refused.
+    pieces
+        What the new version is made of.
+    mtime_ns
+        Its time of modification; None for the time of the write.
+    """
+
+    path: Path
+    target: Path
+    identity: FileIdentity
+    pieces: tuple[Piece, ...]
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """A file before and after a replacement.
+
+    Parameters
+    ----------
+    old, new
+        Its identities.
+    old_sha256, new_sha256
+        Of every byte, 64 hexadecimal digits each.
+    """
+
+    old: FileIdentity
+    new: FileIdentity
+    old_sha256: str
+    new_sha256: str
+
+
+def replace_file(
+    replacement: Replacement, *, prove: Callable[[Path], None], note: Callable[[Versions], None] | None = None
+) -> Versions:
+    """Replace a file by a new version of it, wholly or not at all.
+
+    Parameters
+    ----------
+    replacement
+        The file and its new version.
+    prove
         Called with the finished copy; raises MetadataError when it is not as it should be.
+    note
+        Called when the copy is proved and on the disk, right before it takes the file's place; when it raises, nothing
+        is replaced.
 
     Returns
     -------
-    FileIdentity
-        The file as it is now.
+    Versions
+        What the file was, and is now.
 
     Raises
     ------
     MetadataError
         When any step fails. The file is then as it was and the copy is gone.
     """
-    target = plan.target
-    with _translate_os_errors(plan.path):
-        _check_unchanged(plan)
-        _check_writable(plan)
+    path, target = replacement.path, replacement.target
+    with _translate_os_errors(path):
+        _check_unchanged(replacement)
+        _check_writable(replacement)
         copy_path = _copy_path(target)
         with _locked_copy(copy_path) as copy, target.open("rb") as source:
-            head, n_old_bytes = make_head()
-            copy.write(head)
-            source.seek(n_old_bytes)
-            written = _stream(source, copy)
+            for block in read_pieces(source, replacement.pieces):
+                copy.write(block)
             copy.flush()
             _keep_attributes(source, copy)
+            if replacement.mtime_ns is not None:
+                os.utime(copy_path, ns=(os.fstat(source.fileno()).st_atime_ns, replacement.mtime_ns))
             os.fsync(copy.fileno())
-            _check_copy(plan, copy_path, head, written)
-            verify(copy_path)
+            old_sha256, new_sha256 = _hash(source), _check_copy(replacement, copy_path, source)
+            prove(copy_path)
             n_names = os.fstat(source.fileno()).st_nlink
-            _check_unchanged(plan)
-            copy_path.replace(target)
+            _check_unchanged(replacement)
             identity = FileIdentity.from_status(os.fstat(copy.fileno()))
+            versions = Versions(old=replacement.identity, new=identity, old_sha256=old_sha256, new_sha256=new_sha256)
+            if note is not None:
+                note(versions)
+                _check_unchanged(replacement)
+            copy_path.replace(target)
+            identity = FileIdentity.from_status(os.fstat(copy.fileno()))  # a rename changes the status
         _sync_folder(target.parent)
     if n_names > 1:
-        logger.warning("%s had %d names (hard links); only this one has the new tags.", plan.path, n_names)
-    return identity
+        logger.warning("%s had %d names (hard links); only this one has the new tags.", path, n_names)
+    return replace(versions, new=identity)
 
 
 def remove_leftover(target: Path) -> None:
@@ -126,18 +176,22 @@ def _copy_path(target: Path) -> Path:
     return target.with_name(f".tagcli-{digest.hexdigest()}.tmp")
 
 
-def _check_unchanged(plan: WritePlan) -> None:
-    if FileIdentity.from_status(plan.target.stat()) != plan.identity:
-        message = f"{plan.path} was changed by another program in the meantime, so nothing is written; run again."
-        raise FileBusyError(message, path=plan.path)
+def _check_unchanged(replacement: Replacement) -> None:
+    if FileIdentity.from_status(replacement.target.stat()) != replacement.identity:
+        message = (
+            f"{replacement.path} was changed by another program in the meantime, so nothing is written; run again."
+        )
+        raise FileBusyError(message, path=replacement.path)
 
 
-def _check_writable(plan: WritePlan) -> None:
+def _check_writable(replacement: Replacement) -> None:
     # os.access says yes to root whatever the mode; the user's mark is respected all the same.
-    is_allowed = os.access(plan.target, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-    if not plan.target.stat().st_mode & 0o222 or not is_allowed:
-        message = f"{plan.path} is marked read-only, so nothing is written; change its permissions to have it tagged."
-        raise MetadataError(message, path=plan.path)
+    is_allowed = os.access(replacement.target, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    if not replacement.target.stat().st_mode & 0o222 or not is_allowed:
+        message = (
+            f"{replacement.path} is marked read-only, so nothing is written; change its permissions to have it tagged."
+        )
+        raise MetadataError(message, path=replacement.path)
 
 
 @contextmanager
@@ -208,23 +262,25 @@ def _busy(copy_path: Path) -> FileBusyError:
     return FileBusyError(message, path=copy_path)
 
 
-def _stream(source: BinaryIO, sink: BinaryIO | None) -> bytes:
-    """Read a file to its end, into a sink when there is one, and return the hash of what was read."""
-    digest = hashlib.blake2b()
-    while block := source.read(BLOCK_BYTES):
-        digest.update(block)
-        if sink is not None:
-            sink.write(block)
-    return digest.digest()
+def _hash(file: BufferedReader) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_copy(plan: WritePlan, copy_path: Path, head: bytes, written: bytes) -> None:
-    """Prove that a copy has the new head, and behind it every byte that the original has behind the old one."""
+def _check_copy(replacement: Replacement, copy_path: Path, source: BufferedReader) -> str:
+    """Prove, by reading both again, that a copy is made of its pieces; give its hash."""
+    digest = hashlib.sha256()
     with copy_path.open("rb") as copy:
-        is_right = copy.read(len(head)) == head and _stream(copy, None) == written
-    if not is_right:
-        message = f"The copy of {plan.path} did not come out right, so nothing is written; check the disk."
-        raise MetadataError(message, path=plan.path)
+        is_right = True
+        for block in read_pieces(source, replacement.pieces):
+            data = copy.read(len(block))
+            is_right = is_right and data == block
+            digest.update(data)
+        is_right = is_right and not copy.read(1)
+    if not is_right or os.fstat(source.fileno()).st_size != replacement.identity.size:
+        message = f"The copy of {replacement.path} did not come out right, so nothing is written; check the disk."
+        raise MetadataError(message, path=replacement.path)
+    return digest.hexdigest()
 
 
 def _keep_attributes(source: BinaryIO, copy: BinaryIO) -> None:

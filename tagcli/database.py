@@ -1,41 +1,52 @@
-"""The store's SQLite file: its tables, its transactions between threads and processes, and what its errors mean."""
+"""A SQLite file: its tables, its transactions between threads and processes, and what its errors mean."""
 
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tagcli.errors import StoreError
+from tagcli.errors import TagcliError
 
 Answer = TypeVar("Answer")
 
 PATIENCE_SECONDS = 30.0
 """For another process to finish its transaction, which takes a millisecond."""
-_VERSION = 1
 _RETRY_SECONDS = 0.01  # between attempts where SQLite itself does not wait
 
-_SCHEMA = """
-CREATE TABLE settings (
-    id INTEGER PRIMARY KEY, model TEXT NOT NULL, sha256 TEXT NOT NULL, settings TEXT NOT NULL, UNIQUE (sha256, settings)
-);
-CREATE TABLE payloads (id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE);
-CREATE TABLE files (
-    path BLOB PRIMARY KEY, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    payload INTEGER NOT NULL REFERENCES payloads
-) WITHOUT ROWID;
-CREATE INDEX files_by_payload ON files (payload);
-CREATE TABLE results (
-    payload INTEGER NOT NULL REFERENCES payloads, settings INTEGER NOT NULL REFERENCES settings,
-    scores BLOB, n_clips INTEGER NOT NULL, duration_seconds REAL, warnings TEXT NOT NULL, code TEXT, message TEXT,
-    PRIMARY KEY (payload, settings)
-) WITHOUT ROWID;
-CREATE TABLE claims (
-    sha256 BLOB NOT NULL, settings INTEGER NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (sha256, settings)
-) WITHOUT ROWID;
-"""
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What a file is for.
+
+    Parameters
+    ----------
+    title
+        What messages call it.
+    tables
+        Statements that make its tables, ``;`` behind each.
+    version
+        Number of these tables; a file of another number is refused.
+    is_durable
+        Whether each transaction is on the disk when it is done, and outlives a power cut.
+    error
+        What is raised.
+    advice
+        What messages say when it cannot be used.
+    advice_of_other_version
+        What they say when it has other tables.
+    """
+
+    title: str
+    tables: str
+    version: int
+    is_durable: bool
+    error: type[TagcliError]
+    advice: str
+    advice_of_other_version: str
 
 
 class Database:
@@ -45,6 +56,8 @@ class Database:
     ----------
     path
         Where it lies; it is created, with its folder, when it is not there.
+    design
+        What it is for.
 
     Attributes
     ----------
@@ -53,12 +66,13 @@ class Database:
 
     Raises
     ------
-    StoreError
-        When it cannot be opened, is damaged, or was made by another version.
+    TagcliError
+        That of the design, when it cannot be opened, is damaged, or was made by another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, design: Design) -> None:
         self.path = path
+        self._design = design
         self.lock = threading.RLock()
         with self.translated():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,8 +81,8 @@ class Database:
             )
             try:
                 self._keep_write_ahead_log()
-                # no fsync at each result: a killed process loses nothing by that, a power cut the last seconds
-                for pragma in ("synchronous = NORMAL", "temp_store = MEMORY"):
+                # without an fsync at each transaction a killed process loses nothing, a power cut the last seconds
+                for pragma in (f"synchronous = {'FULL' if design.is_durable else 'NORMAL'}", "temp_store = MEMORY"):
                     self._connection.execute(f"PRAGMA {pragma}")
                 self.write(self._make_tables)
             except BaseException:
@@ -116,8 +130,8 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            msg = f"The cache {self.path} cannot be used ({error}); run `tagcli cache clear`, or give --no-cache."
-            raise StoreError(msg, path=self.path) from error
+            msg = f"The {self._design.title} {self.path} cannot be used ({error}); {self._design.advice}."
+            raise self._design.error(msg, path=self.path) from error
 
     def _keep_write_ahead_log(self) -> None:
         """Let others read while one writes. SQLite does not wait for others that ask for this at the same time."""
@@ -137,12 +151,13 @@ class Database:
         """Make the tables, or see that they are those of this version."""
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
+            for statement in filter(str.strip, self._design.tables.split(";")):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-        elif version != _VERSION:
-            msg = f"The cache {self.path} was made by another version of tagcli; run `tagcli cache clear` once."
-            raise StoreError(msg, path=self.path)
+            connection.execute(f"PRAGMA user_version = {self._design.version}")
+        elif version != self._design.version:
+            advice = self._design.advice_of_other_version
+            msg = f"The {self._design.title} {self.path} was made by another version of tagcli; {advice}."
+            raise self._design.error(msg, path=self.path)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
