@@ -1,7 +1,7 @@
 """What is stored of a track's tags, and the walk from a row to its file; tags and metadata do not know each other."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,10 @@ from tagcli.files import FileIdentity
 from tagcli.journal import Recorder
 from tagcli.metadata import Dialect, Fields, Policies, WritePlan, plan_write
 from tagcli.metadata.fields import DEFAULT_DIALECT, DEFAULT_POLICIES
+from tagcli.metadata.sidecar import write_sidecar
+from tagcli.results import Head
 from tagcli.rows import Row, Status, Written
+from tagcli.tag_rules import TagRules
 from tagcli.tags import Category, ScoredTag
 
 STORED_SCORE = 0.1
@@ -20,6 +23,7 @@ MAX_GENRES = 3
 """How many genres are offered to a file's genre field, the best ones."""
 MAX_MOODS = 3
 """How many moods are offered to its mood field."""
+NO_RULES = TagRules()
 _SHA_DIGITS = 12
 _BUSY_ATTEMPTS = 20
 _BUSY_SECONDS = 0.1  # between attempts: another run writes the same tags, most likely, and there is then nothing to do
@@ -33,17 +37,24 @@ class StorePolicy:
     ----------
     model, settings
         Provenance, as it is stored beside the tags.
-    thresholds
-        Least score of a stored tag, by tag.
+    threshold, thresholds
+        Least score of a stored tag; by tag, where the model has them.
+    rules
+        What is wanted of single tags; their thresholds go before.
     policies, dialect
         What happens to the fields that are not tagcli's own, and how they are written.
+    has_sidecars
+        Whether the tags of a file that holds none are written beside it.
     """
 
     model: str
     settings: str
-    thresholds: dict[str, float]
+    threshold: float
+    thresholds: Mapping[str, float]
+    rules: TagRules
     policies: Policies = DEFAULT_POLICIES
     dialect: Dialect = DEFAULT_DIALECT
+    has_sidecars: bool = False
 
 
 def make_policy(
@@ -54,8 +65,10 @@ def make_policy(
     top_n: int,
     threshold: float | None,
     half: bool = False,
+    rules: TagRules = NO_RULES,
     policies: Policies = DEFAULT_POLICIES,
     dialect: Dialect = DEFAULT_DIALECT,
+    has_sidecars: bool = False,
 ) -> StorePolicy:
     """Settle what is stored of a model's tags.
 
@@ -67,23 +80,67 @@ def make_policy(
         As the user chose; stored as provenance.
     threshold
         As the user chose; None for the checkpoint's own, or `STORED_SCORE` when it has none.
-    policies, dialect
+    rules
+        What the user wants of single tags.
+    policies, dialect, has_sidecars
         See `StorePolicy`.
     """
-    tags = header.vocabulary.tags
-    if threshold is not None:
-        values: Sequence[float] = [threshold] * len(tags)
-    else:
-        values = header.thresholds or [STORED_SCORE] * len(tags)
     is_calibrated = threshold is None and header.thresholds is not None
-    shown = "calibrated" if is_calibrated else f"{values[0]:g}"
+    default = STORED_SCORE if threshold is None else threshold
+    own = zip(header.vocabulary.tags, header.thresholds or (), strict=True) if is_calibrated else ()
+    shown = "calibrated" if is_calibrated else f"{default:g}"
     return StorePolicy(
         model=f"{header.name}@{sha256[:_SHA_DIGITS]}",
         settings=f"clips={clips} top={top_n} threshold={shown}{' half' if half else ''}",
-        thresholds=dict(zip(tags, values, strict=True)),
+        threshold=default,
+        thresholds=dict(own),
+        rules=rules,
         policies=policies,
         dialect=dialect,
+        has_sidecars=has_sidecars,
     )
+
+
+def make_results_policy(
+    head: Head | None,
+    source: Path,
+    *,
+    threshold: float | None,
+    rules: TagRules,
+    policies: Policies = DEFAULT_POLICIES,
+    dialect: Dialect = DEFAULT_DIALECT,
+    has_sidecars: bool = False,
+) -> StorePolicy:
+    """Settle what is stored of the tags in a results file.
+
+    Parameters
+    ----------
+    head
+        Model and settings as the file tells them; None when it does not.
+    source
+        The file.
+    threshold
+        As the user chose; None to store what the file holds.
+    rules
+        What is wanted of single tags.
+    policies, dialect, has_sidecars
+        See `StorePolicy`.
+    """
+    settings = " ".join(f"{name}={_show(value)}" for name, value in head.settings.items()) if head else ""
+    return StorePolicy(
+        model=f"{head.name}@{head.sha256[:_SHA_DIGITS]}" if head else "",
+        settings=f"{settings} from={source.name}".strip(),
+        threshold=threshold or 0.0,
+        thresholds={},
+        rules=rules,
+        policies=policies,
+        dialect=dialect,
+        has_sidecars=has_sidecars,
+    )
+
+
+def _show(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def make_fields(tags: Sequence[ScoredTag], policy: StorePolicy) -> Fields:
@@ -96,7 +153,7 @@ def make_fields(tags: Sequence[ScoredTag], policy: StorePolicy) -> Fields:
     policy
         What is stored.
     """
-    stored = [tag for tag in tags if tag.score >= policy.thresholds[tag.tag]]
+    stored = [policy.rules.rename(tag) for tag in tags if _is_stored(tag, policy)]
     return Fields(
         tags=tuple(tag.label for tag in stored),
         scores=tuple(tag.score for tag in stored),
@@ -107,6 +164,12 @@ def make_fields(tags: Sequence[ScoredTag], policy: StorePolicy) -> Fields:
         grouping=tuple(tag.label for tag in stored),
         comment=tuple(tag.label for tag in stored),
     )
+
+
+def _is_stored(tag: ScoredTag, policy: StorePolicy) -> bool:
+    rule = policy.rules.find(tag.tag)
+    threshold = policy.thresholds.get(tag.tag, policy.threshold) if rule.threshold is None else rule.threshold
+    return rule.is_stored and tag.score >= threshold
 
 
 def _choose_labels(tags: Sequence[ScoredTag], category: Category) -> tuple[str, ...]:
@@ -142,7 +205,11 @@ def store_row(
         return row
 
     def make_plan() -> WritePlan:
-        fields = make_fields(row.tags, policy)
+        try:
+            fields = make_fields(row.tags, policy)
+        except ValueError as error:
+            msg = f"The tags of {row.path} cannot be stored: {error}"
+            raise MetadataError(msg, path=row.path) from error
         plan = plan_write(row.path, fields, policies=policy.policies, dialect=policy.dialect)
         if not plan.is_empty and heard is not None and not plan.identity.has_same_content(heard):
             msg = f"{row.path} was changed after it was heard, so nothing is written; run again."
@@ -150,11 +217,15 @@ def store_row(
         return plan
 
     try:
-        plan, identity = write_patiently(make_plan, recorder)
+        try:
+            plan, identity = write_patiently(make_plan, recorder)
+        except UnsupportedContainerError as error:
+            if not policy.has_sidecars:
+                return replace(row, written=Written.UNSUPPORTED, message=error.message)
+            is_new = write_sidecar(row.path, make_fields(row.tags, policy), is_dry_run=recorder is None)
+            return replace(row, written=_tell(is_new, recorder))
         if identity is not None and on_written is not None:
             on_written(row.path, identity)
-    except UnsupportedContainerError as error:
-        return replace(row, written=Written.UNSUPPORTED, message=error.message)
     except (MetadataError, JournalError) as error:
         return replace(
             row,
@@ -163,11 +234,16 @@ def store_row(
             written=Written.FAILED,
             message=error.message,
         )
-    if plan.is_empty:
-        return replace(row, written=Written.UNCHANGED)
-    if recorder is None:
-        return replace(row, written=Written.PLANNED, changes=plan.changes, fits_padding=plan.fits)
-    return replace(row, written=Written.WRITTEN)
+    written = _tell(not plan.is_empty, recorder)
+    if written is Written.PLANNED:
+        return replace(row, written=written, changes=plan.changes, fits_padding=plan.fits)
+    return replace(row, written=written)
+
+
+def _tell(is_new: bool, recorder: Recorder | None) -> Written:
+    if not is_new:
+        return Written.UNCHANGED
+    return Written.PLANNED if recorder is None else Written.WRITTEN
 
 
 def write_patiently(

@@ -19,6 +19,7 @@ from tagcli.cli.predict import predict
 from tagcli.cli.show import show
 from tagcli.cli.user_config import read_user_config
 from tagcli.cli.weights import weights_app
+from tagcli.cli.write import write
 from tagcli.errors import ConfigurationError, ExitCode, TagcliError
 
 
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.command("predict")(predict)
 app.command("merge")(merge)
 app.command("show")(show)
+app.command("write")(write)
 app.command("clear")(clear)
 app.command("undo")(undo)
 app.command("history")(history)

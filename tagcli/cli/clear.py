@@ -21,8 +21,8 @@ def clear(
 ) -> None:
     """Remove exactly what tagcli stored in files: its own fields, and the genres, moods and such that it added.
 
-    Values that were there before, and those that you added since, stay. What `--genre replace` took the place of comes
-    back with `tagcli undo` only.
+    Values that were there before, and those that you added since, stay; a sidecar of tagcli's goes. What
+    `--genre replace` took the place of comes back with `tagcli undo` only.
 
     Example: tagcli clear --dry-run ~/Music
     """
@@ -37,6 +37,7 @@ def clear(
     from tagcli.errors import JournalError, MetadataError, UnsupportedContainerError
     from tagcli.journal import Journal, Recorder, default_journal_path
     from tagcli.metadata import plan_removal
+    from tagcli.metadata.sidecar import remove_sidecar
     from tagcli.rows import Written, describe_changes, describe_path, make_readable
 
     tracks = find_collection(paths, exclude=exclude or [])
@@ -49,22 +50,27 @@ def clear(
 
         def handle(path: Path) -> bool:
             entry: dict[str, Any] = {**describe_path(path), "written": None, "message": None}
-            lines: list[str] = []
+            done = Written.PLANNED if recorder is None else Written.WRITTEN
             try:
-                plan, _ = write_patiently(lambda: plan_removal(path), recorder)
-            except UnsupportedContainerError as error:
-                entry |= {"written": Written.UNSUPPORTED.value, "message": make_readable(error.message)}
+                try:
+                    plan, _ = write_patiently(lambda: plan_removal(path), recorder)
+                    changes, fits = plan.changes, plan.fits
+                    entry["written"] = (done if changes else Written.UNCHANGED).value
+                except UnsupportedContainerError as error:
+                    changes, fits = (), None
+                    entry |= {"written": Written.UNSUPPORTED.value, "message": make_readable(error.message)}
+                if remove_sidecar(path, is_dry_run=recorder is None):
+                    entry |= {"written": done.value, "message": None}
             except (MetadataError, JournalError) as error:
+                changes, fits = (), None
                 entry |= {"written": Written.FAILED.value, "message": make_readable(error.message)}
                 typer.echo(make_printable(make_readable(error.message)), err=True)
-            else:
-                done = Written.PLANNED if recorder is None else Written.WRITTEN
-                entry["written"] = Written.UNCHANGED.value if plan.is_empty else done.value
-                if plan.changes:
-                    entry["changes"] = describe_changes(plan.changes)
-                if recorder is None and plan.changes:
-                    entry["fits_padding"] = plan.fits
-                    lines = list(describe_plan(plan.changes, fits_padding=plan.fits))
+            lines: list[str] = []
+            if changes:
+                entry["changes"] = describe_changes(changes)
+            if changes and recorder is None:
+                entry["fits_padding"] = fits
+                lines = list(describe_plan(changes, fits_padding=fits))
             listing.add(entry, [f"{make_printable(entry['path'])}\t{entry['written']}", *lines])
             return bool(entry["written"] != Written.FAILED.value)
 

@@ -50,7 +50,7 @@ def undo(
             msg = f"There is no run {run}; see `tagcli history`."
             raise ConfigurationError(msg)
         listing = Listing(format_)
-        if entries and not yes and sys.stdin.isatty():
+        if entries and not yes and is_terminal():
             typer.confirm(f"Put {len(entries)} files of run {number} back as they were?", abort=True, err=True)
 
         def handle(entry: "Entry") -> bool:
@@ -161,6 +161,11 @@ def verify(
             return told["status"] in (Identity.SAME, Identity.UNKNOWN)
 
         walk(tracks, handle, listing.end)
+
+
+def is_terminal() -> bool:
+    """Tell whether somebody is there who can answer."""
+    return sys.stdin.isatty()
 
 
 def warn_of_size(journal: "Journal") -> None:

@@ -75,7 +75,19 @@ GroupingOption = Annotated[
 CommentOption = Annotated[
     FieldPolicy, typer.Option("--comment", help="The same for the comment, with all stored tags in one text.")
 ]
+VocabularyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--vocabulary",
+        metavar="FILE.toml",
+        help="Labels, categories, thresholds and tags to leave out: `tagcli weights vocabulary NAME`, edited.",
+    ),
+]
 PreserveTimeOption = Annotated[
     bool, typer.Option("--preserve-mtime", help="Files that are written keep their time of modification.")
+]
+SidecarOption = Annotated[
+    bool,
+    typer.Option("--sidecar", help="Where a file cannot hold tags, write them beside it, into NAME.tagcli.json."),
 ]
 ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="Lines to read, or JSON to process.")]

@@ -22,6 +22,8 @@ from tagcli.cli.options import (
     PreserveTimeOption,
     ResultFormat,
     ShardOption,
+    SidecarOption,
+    VocabularyOption,
 )
 from tagcli.errors import ExitCode
 from tagcli.metadata.fields import FieldPolicy, Policies
@@ -95,7 +97,9 @@ def predict(
     mood: MoodOption = FieldPolicy.FILL,
     grouping: GroupingOption = FieldPolicy.NEVER,
     comment: CommentOption = FieldPolicy.NEVER,
+    vocabulary: VocabularyOption = None,
     preserve_mtime: PreserveTimeOption = False,
+    sidecar: SidecarOption = False,
     format_: Annotated[ResultFormat, typer.Option("--format", help="How results are printed.")] = ResultFormat.TABLE,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Print results into a file.")
@@ -141,10 +145,11 @@ def predict(
 
     check_outputs((output, embeddings, over_time), tracks)
 
-    from tagcli.annotate import make_policy
+    from tagcli.annotate import NO_RULES, make_policy
     from tagcli.cli.extras import Extras
     from tagcli.cli.journal import warn_of_size
     from tagcli.journal import Journal, Recorder, default_journal_path
+    from tagcli.tag_rules import read_tag_rules
     from tagcli.tagger import StageTimes, TagOptions, open_tagger
 
     tagger = open_tagger(model, device=device)
@@ -164,7 +169,9 @@ def predict(
         top_n=top,
         threshold=threshold,
         half=half,
+        rules=read_tag_rules(vocabulary) if vocabulary else NO_RULES,
         policies=Policies(genre=genre, mood=mood, grouping=grouping, comment=comment),
+        has_sidecars=sidecar,
     )
     head = {
         "model": {"name": header.name, "sha256": tagger.sha256},

@@ -46,6 +46,18 @@ def list_command(format_: FormatOption = WeightsFormat.TABLE) -> None:
         _print_rows(rows)
 
 
+@weights_app.command("vocabulary")
+def vocabulary(name: NameArgument) -> None:
+    """Print the tags of weights as a TOML file, to be edited and given as --vocabulary.
+
+    Example: tagcli weights vocabulary won2020-msd-fcn
+    """
+    from tagcli.tag_rules import format_vocabulary
+    from tagcli.weights.catalogue import describe_weights
+
+    typer.echo(format_vocabulary(describe_weights(name).vocabulary), nl=False)
+
+
 @weights_app.command("info")
 def info(name: NameArgument, format_: FormatOption = WeightsFormat.TABLE) -> None:
     """Say everything that is known about weights, also before they are here.

@@ -165,7 +165,8 @@ class Fields:
         shared = tuple(value for values in self.shared.values() for value in values)
         for tag in self.tags + shared:
             if not tag.strip() or any(separator in tag for separator in SEPARATORS):
-                message = f"The tag {tag!r} is empty or holds one of {SEPARATORS!r}; map it to another name."
+                reason = f"is empty or holds one of {SEPARATORS!r}"
+                message = f"The tag {tag!r} {reason}; give it another label in a --vocabulary file."
                 raise ValueError(message)
         for text in (*self.tags, *shared, self.model, self.settings):
             if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):

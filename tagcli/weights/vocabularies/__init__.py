@@ -6,6 +6,9 @@ from importlib import resources
 
 from tagcli.tags import Category, Vocabulary
 
+PUBLISHED = ("msd50", "mtat50", "jamendo50")
+"""Names of the vocabularies that come with the package, the widest first."""
+
 
 @cache
 def load_vocabulary(name: str) -> Vocabulary:
