@@ -712,20 +712,22 @@ def test_a_warning_during_the_run_reaches_the_real_stderr(sound, tiny_checkpoint
 
 
 @pytest.fixture
-def sigint():
-    """Put the handler of Ctrl-C back, which an interrupted run keeps."""
-    before = signal.getsignal(signal.SIGINT)
+def handlers():
+    """Put the handlers back, which an interrupted run keeps."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("sigint")
-def test_ctrl_c_waits_for_the_track_in_hand():
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_track_in_hand(number):
     interrupts, steps = Interrupts(), []
 
     def work():
         with interrupts.held():
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             steps.append("finished")
         steps.append("went on")
 
@@ -734,10 +736,11 @@ def test_ctrl_c_waits_for_the_track_in_hand():
     assert steps == ["finished"]
 
 
-@pytest.mark.usefixtures("sigint")
-def test_ctrl_c_outside_of_a_track_interrupts_at_once():
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_of_a_track_interrupts_at_once(number):
     with Interrupts().watch(), pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
 
 
 def test_a_dash_is_stdout(predict, sound, tmp_path, monkeypatch):

@@ -420,14 +420,14 @@ def test_files_that_vanish_during_the_run_are_missing(make_list, tiny_checkpoint
     assert b"Traceback" not in talk
 
 
-@pytest.mark.parametrize("format_", ["json", "jsonl"])
-def test_ctrl_c_ends_the_run_and_keeps_what_was_done(make_list, tiny_checkpoint, tmp_path, format_):
+@pytest.mark.parametrize(("format_", "number"), [("json", signal.SIGINT), ("jsonl", signal.SIGTERM)])
+def test_ctrl_c_ends_the_run_and_keeps_what_was_done(make_list, tiny_checkpoint, tmp_path, format_, number):
     folder = make_list(900)
     output = tmp_path / "results"
     arguments = ("--model", tiny_checkpoint, "--format", format_, "-o", output, "-j", 1)
     with start("predict", folder, *arguments) as process:
         assert wait_for_rows(tmp_path, process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         stdout, talk = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     assert stdout == b""

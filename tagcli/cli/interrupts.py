@@ -1,4 +1,4 @@
-"""Ctrl-C between tracks: what has begun for one track is finished before the run ends."""
+"""Ctrl-C and SIGTERM between tracks: what has begun for one track is finished before the run ends."""
 
 import os
 import signal
@@ -9,9 +9,11 @@ from types import FrameType
 
 from tagcli.errors import ExitCode
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupts:
-    """Holds Ctrl-C back while a track is being written and counted.
+    """Holds Ctrl-C, or a SIGTERM, back while a track is being written and counted.
 
     Outside of `held` it interrupts at once, as ever. A second one ends the program on the spot: threads of the decoders
     and of torch do not survive an interpreter that is torn down in the middle of its end.
@@ -28,12 +30,13 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, self._receive)
+        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         try:
             yield
         finally:
             if not self._is_interrupted:
-                signal.signal(signal.SIGINT, before)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -64,9 +67,10 @@ class Interrupts:
 
 
 def ignore_from_now_on() -> None:
-    """Let no further Ctrl-C change the exit code of a run that is over.
+    """Let no further signal change the exit code of a run that is over.
 
     The interpreter takes its handlers away while it ends, but leaves an ignored signal ignored.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
