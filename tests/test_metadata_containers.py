@@ -1,0 +1,192 @@
+"""Every container alike: what is written is read, by others too; the audio stays; and undo gives back every byte."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+
+import av
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from metadata_files import encode_audio
+
+from tagcli.container import Container, find_container
+from tagcli.files import hash_file
+from tagcli.journal import Journal, Recorder, default_journal_path
+from tagcli.journal.undo import Identity, Undone, undo_write, verify_audio
+from tagcli.metadata import FieldPolicy, Fields, Policies, apply_plan, plan_removal, plan_write, read_metadata
+from tagcli.payload import hash_payload
+
+FILES = {
+    "mp3": ("mp3", "mp3", Container.MP3),
+    "flac": ("flac", "flac", Container.FLAC),
+    "opus": ("libopus", "ogg", Container.OGG),
+    "ogg-flac": ("flac", "ogg", Container.OGG),
+    "m4a": ("aac", "ipod", Container.MP4),
+    "mp4": ("aac", "mp4", Container.MP4),
+    "alac": ("alac", "ipod", Container.MP4),
+    "wma": ("wmav2", "asf", Container.ASF),
+    "wav": ("pcm_s16le", "wav", Container.WAV),
+    "aiff": ("pcm_s16be", "aiff", Container.AIFF),
+    "wavpack": ("wavpack", "wv", Container.WAVPACK),
+}
+OLD_TIME_NS = 1_234_567_890_123_456_700
+ALL_POLICIES = ("genre", "mood", "grouping", "comment")
+FFMPEG_READS_GENRE = {name: name not in ("wav", "aiff") for name in FILES} | {"aiff": True}
+"""FFmpeg's demuxer of WAV looks at LIST chunks only."""
+
+
+def make_fields(**changes):
+    values = {
+        "tags": ("guitar", "female vocalists", "Rhythm & Blues", "日本"),
+        "scores": (0.91, 0.5, 0.25, 0.125),
+        "model": "tagcli-msd50@0123456789ab",
+        "settings": "clips=all top=5 threshold=0.1",
+        "genres": ("Rhythm & Blues", "Rock"),
+        "moods": ("calm",),
+        "grouping": ("guitar", "Rock"),
+        "comment": ("guitar", "Rock"),
+    }
+    return Fields(**(values | changes))
+
+
+EVERYWHERE = Policies(**dict.fromkeys(ALL_POLICIES, FieldPolicy.REPLACE))
+
+
+@pytest.fixture(params=FILES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def path(name, tmp_path):
+    codec, muxer, _ = FILES[name]
+    path = tmp_path / "music" / f"track.{name.rpartition('-')[2]}"
+    path.parent.mkdir()
+    path.write_bytes(encode_audio(codec, muxer))
+    os.utime(path, ns=(OLD_TIME_NS, OLD_TIME_NS))
+    return path
+
+
+@pytest.fixture
+def journal():
+    with Journal(default_journal_path()) as journal:
+        yield journal
+
+
+def hash_packets(path):
+    """Hash what a demuxer gives to the decoder, as ``ffmpeg -c copy -f md5`` does."""
+    digest = hashlib.md5()
+    with av.open(str(path)) as container:
+        for packet in container.demux(audio=0):
+            digest.update(bytes(packet))
+    return digest.hexdigest()
+
+
+def values_of(path):
+    """All values that a file holds, by the ends of their names."""
+    return {field.field.rpartition(":")[2].upper(): field.values for field in read_metadata(path).fields}
+
+
+def test_what_is_written_is_read_and_the_audio_stays(path, name, journal):
+    assert find_container(path) is FILES[name][2]
+    before, payload, packets = hash_file(path), hash_payload(path), hash_packets(path)
+    plan = plan_write(path, make_fields(), policies=EVERYWHERE)
+    Recorder(journal, "test").apply(plan)
+    assert hash_payload(path) == payload
+    assert hash_packets(path) == packets
+    assert list(path.parent.iterdir()) == [path]
+    content = path.read_bytes()
+    assert len(content) == plan.new_size
+    again = plan_write(path, make_fields(), policies=EVERYWHERE)
+    assert again.is_empty, [(change.name, change.old, change.new) for change in again.changes]
+    values = values_of(path)
+    assert any("guitar" in str(shown) and "日本" in str(shown) for shown in values.values())
+    with av.open(str(path)) as container:
+        streams = [stream.metadata for stream in container.streams]
+        seen = {key.lower(): value for data in (container.metadata, *streams) for key, value in data.items()}
+    if FFMPEG_READS_GENRE[name]:
+        assert seen["genre"].startswith("Rhythm & Blues")
+
+    (entry,) = journal.list_entries()
+    assert verify_audio(journal, path)[0] is Identity.SAME
+    assert undo_write(journal, entry) is Undone.UNDONE
+    assert (hash_file(path), path.stat().st_mtime_ns) == (before, OLD_TIME_NS)
+
+
+def test_removal_leaves_nothing_of_ours(path):
+    apply_plan(plan_write(path, make_fields(), policies=EVERYWHERE))
+    first = hash_packets(path)
+    apply_plan(plan_removal(path))
+    assert plan_removal(path).is_empty
+    shown = {key: values for key, values in values_of(path).items() if "TAGCLI" in key or "guitar" in str(values)}
+    assert not shown
+    assert hash_packets(path) == first
+    content = path.read_bytes()
+    apply_plan(plan_write(path, make_fields(), policies=EVERYWHERE))
+    apply_plan(plan_removal(path))
+    assert path.read_bytes() == content, "there and back is the same file once there is padding"
+
+
+def test_genre_is_filled_appended_replaced(path):
+    def write(genre, policy):
+        apply_plan(plan_write(path, make_fields(genres=(genre,)), policies=Policies(genre=policy)))
+        with_all = plan_write(path, make_fields(genres=("x",)), policies=Policies(genre=FieldPolicy.REPLACE))
+        return next(change.old for change in with_all.changes if change.field == "genre")
+
+    assert write("A", FieldPolicy.NEVER) == ()
+    assert write("A", FieldPolicy.FILL) == ("A",)
+    assert write("B", FieldPolicy.FILL) == ("A",)
+    assert write("B", FieldPolicy.APPEND) == ("A", "B")
+    assert write("C", FieldPolicy.REPLACE) == ("C",)
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    versions=st.lists(
+        st.tuples(
+            st.lists(st.text(st.characters(exclude_characters="\0;/,", exclude_categories=["Cs", "Cc"]), max_size=9)),
+            st.sampled_from([0, 10, 700, 9000, 70_000]),
+            st.sampled_from(FieldPolicy),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_writes_and_removals_are_undone_to_the_same_bytes(path, journal, versions):
+    before, time_ns, payload = hash_file(path), path.stat().st_mtime_ns, hash_payload(path)
+    known = {entry.number for entry in journal.list_entries()}
+    recorder = Recorder(journal, "test")
+    for texts, size, policy, is_removal in versions:
+        tags = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+        fields = make_fields(
+            tags=tags, scores=(0.5,) * len(tags), settings="x" * size, genres=tags[:2], moods=tags[2:4], comment=tags
+        )
+        policies = Policies(**dict.fromkeys(ALL_POLICIES, policy))
+        plan = plan_removal(path) if is_removal else plan_write(path, fields, policies=policies)
+        recorder.apply(plan)
+        assert hash_payload(path) == payload
+        again = plan_removal(path) if is_removal else plan_write(path, fields, policies=policies)
+        assert again.is_empty, [(change.name, change.old, change.new) for change in again.changes]
+    for entry in journal.list_entries():
+        if entry.number not in known:
+            undo_write(journal, entry)
+    assert (hash_file(path), path.stat().st_mtime_ns) == (before, time_ns)
+
+
+TOOLS = {
+    "ffprobe": ["ffprobe", "-v", "error", "-show_entries", "format_tags:stream_tags", "-of", "default"],
+    "mediainfo": ["mediainfo"],
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_other_programs_read_it(path, name, tool):
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    apply_plan(plan_write(path, make_fields(), policies=EVERYWHERE))
+    done = subprocess.run([*TOOLS[tool], str(path)], capture_output=True, text=True, check=True)
+    if FFMPEG_READS_GENRE[name]:
+        assert "Rhythm & Blues" in done.stdout
