@@ -1,5 +1,6 @@
 """What single ID3v2 frames say: decoded and encoded by mutagen."""
 
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ GENRE_FRAME = "TCON"
 MOOD_FRAME = "TMOO"
 USER_TEXT_FRAME = "TXXX"
 COMMENT_FRAME = "COMM"
+_COMMENT_KEYS = {COMMENT_FRAME: {"lang": "eng", "desc": ""}}
 
 _TEXT_FRAMES = {
     name: id3.Frames[name] for name in (GENRE_FRAME, MOOD_FRAME, "TIT1", "GRP1", USER_TEXT_FRAME, COMMENT_FRAME)
@@ -64,9 +66,7 @@ def encode_text(tag: Tag, stored: StoredField) -> RawFrame:
         The frame: UTF-8 in ID3v2.4; Latin-1 where that will do and UTF-16 elsewhere in ID3v2.3.
     """
     texts = list(stored.values)
-    encoding = id3.Encoding.UTF8
-    if tag.version == 3:
-        encoding = id3.Encoding.LATIN1 if _is_latin1("".join(texts)) else id3.Encoding.UTF16
+    encoding = _choose_encoding("".join(texts), tag.version)
     frame_id, _, description = stored.field.partition(":")
     if frame_id == USER_TEXT_FRAME:
         frame = id3.TXXX(encoding=encoding, desc=description, text=texts)
@@ -75,12 +75,7 @@ def encode_text(tag: Tag, stored: StoredField) -> RawFrame:
         frame = id3.COMM(encoding=encoding, desc=description, lang=language, text=texts)
     else:
         frame = _TEXT_FRAMES[frame_id](encoding=encoding, text=texts)
-    tags = id3.ID3()
-    tags.add(frame)
-    buffer = BytesIO()
-    # A v23_sep of None keeps mutagen from joining texts with a slash.
-    tags.save(buffer, v1=id3.ID3v1SaveOptions.REMOVE, v2_version=tag.version, v23_sep=None)
-    (encoded,) = parse_tag(buffer.getvalue()).frames
+    (encoded,) = _encode([frame], tag.version)
     return resize_frame(encoded, plain=tag.has_plain_sizes)
 
 
@@ -135,15 +130,33 @@ def copy_id3v1(trailer: bytes, version: int) -> tuple[RawFrame, ...]:
     frames = id3.ParseID3v1(trailer, v2_version=version) or {}
     if GENRE_FRAME in frames:
         frames[GENRE_FRAME].text = [name for text in frames[GENRE_FRAME].text for name in name_genres(text)]
-    tags = id3.ID3()
     for frame in frames.values():
         frame.encoding = id3.Encoding.UTF8 if version == 4 else id3.Encoding.LATIN1
-        tags.add(frame)
-    if not frames:
-        return ()
-    buffer = BytesIO()
-    tags.save(buffer, v1=id3.ID3v1SaveOptions.REMOVE, v2_version=version, v23_sep=None)
-    return parse_tag(buffer.getvalue()).frames
+    return _encode(frames.values(), version)
+
+
+def copy_texts(texts: Mapping[str, str], version: int) -> tuple[RawFrame, ...]:
+    """Say in ID3v2 what texts of another kind of tag say.
+
+    Parameters
+    ----------
+    texts
+        By the frames' names, such as ``TIT2`` or ``COMM``.
+    version
+        3 or 4, for ID3v2.3 or ID3v2.4.
+
+    Returns
+    -------
+    tuple of RawFrame
+        One for each text.
+    """
+    return _encode(
+        [
+            id3.Frames[name](encoding=_choose_encoding(text, version), text=[text], **_COMMENT_KEYS.get(name, {}))
+            for name, text in texts.items()
+        ],
+        version,
+    )
 
 
 def name_genres(text: str) -> tuple[str, ...]:
@@ -215,5 +228,20 @@ def _decode(tag: Tag, frame: RawFrame, *, known_frames: dict[str, Any]) -> Any:
     return next(iter(tags.values()), None)
 
 
-def _is_latin1(text: str) -> bool:
-    return all(ord(character) < 0x100 for character in text)
+def _encode(frames: Iterable[Any], version: int) -> tuple[RawFrame, ...]:
+    """Let mutagen write a tag of these frames."""
+    tags = id3.ID3()
+    for frame in frames:
+        tags.add(frame)
+    if not tags:
+        return ()
+    buffer = BytesIO()
+    # A v23_sep of None keeps mutagen from joining texts with a slash.
+    tags.save(buffer, v1=id3.ID3v1SaveOptions.REMOVE, v2_version=version, v23_sep=None)
+    return parse_tag(buffer.getvalue()).frames
+
+
+def _choose_encoding(text: str, version: int) -> Any:
+    if version == 4:
+        return id3.Encoding.UTF8
+    return id3.Encoding.LATIN1 if all(ord(character) < 0x100 for character in text) else id3.Encoding.UTF16

@@ -11,6 +11,7 @@ from mutagen import MutagenError
 from tagcli.container import Container, find_container
 from tagcli.errors import MetadataError, UnsupportedContainerError
 from tagcli.files import Piece, join_pieces, measure_pieces
+from tagcli.metadata.chunks import ChunkDocument
 from tagcli.metadata.fields import (
     DEFAULT_DIALECT,
     DEFAULT_POLICIES,
@@ -63,7 +64,12 @@ class Document(Protocol):
         """Make all fields readable, in the order of the file."""
 
 
-_DOCUMENTS: dict[Container, type[Document]] = {Container.MP3: Mp3Document, Container.FLAC: FlacDocument}
+_DOCUMENTS: dict[Container, type[Document]] = {
+    Container.MP3: Mp3Document,
+    Container.FLAC: FlacDocument,
+    Container.WAV: ChunkDocument,
+    Container.AIFF: ChunkDocument,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
