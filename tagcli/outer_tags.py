@@ -76,10 +76,33 @@ def find_content_of(file: BinaryIO, size: int) -> Span:
         Where it lies.
     """
     start = _skip_id3v2(file, size)
+    tags = find_end_tags_of(file, start, size)
+    return Span(start=start, end=tags[-1].start if tags else size)
+
+
+def find_end_tags_of(file: BinaryIO, start: int, size: int) -> tuple[Span, ...]:
+    """Find the tags at the end of an open file.
+
+    Parameters
+    ----------
+    file
+        The file.
+    start
+        Where the tags at its start end.
+    size
+        Its size in bytes.
+
+    Returns
+    -------
+    tuple of Span
+        Where they lie, the last one first.
+    """
+    tags = []
     end = size
     while (shorter := _skip_last_tag(file, start, end)) < end:
+        tags.append(Span(start=shorter, end=end))
         end = shorter
-    return Span(start=start, end=end)
+    return tuple(tags)
 
 
 def _skip_id3v2(file: BinaryIO, size: int) -> int:
@@ -113,6 +136,8 @@ def _skip_last_tag(file: BinaryIO, start: int, end: int) -> int:
 def _id3v1_bytes(file: BinaryIO, start: int, end: int) -> int:
     if not _read_before(file, start, end, ID3V1_BYTES).startswith(b"TAG"):
         return 0
+    if _read_before(file, start, end, ID3V1_BYTES + 3).startswith(b"APETAGEX"):
+        return 0  # an APE tag that happens to begin there
     extended = _read_before(file, start, end - ID3V1_BYTES, ID3V1_EXTENDED_BYTES)
     return ID3V1_BYTES + (ID3V1_EXTENDED_BYTES if extended.startswith(b"TAG+") else 0)
 

@@ -66,6 +66,16 @@ def test_tag_that_claims_more_than_the_file_is_content(path):
     assert find_content(path) == Span(start=0, end=3000)
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_an_ape_tag_is_never_taken_for_id3v1(path, header):
+    """APETAGEX holds TAG, which an ID3v1 tag begins with."""
+    for n_bytes in range(100):
+        words = "a" * n_bytes
+        for tail in (lyrics3v2(words), ape_tag({"Genre": words}, header=header)):
+            path.write_bytes(mp3() + ape_tag({"Genre": "Rock"}, header=header) + tail)
+            assert find_content(path) == Span(start=0, end=len(mp3()))
+
+
 def test_file_of_tags_only_has_no_content(path):
     path.write_bytes(HEADS["v2.4"] + id3v1())
     assert find_content(path) == Span(start=len(HEADS["v2.4"]), end=len(HEADS["v2.4"]))

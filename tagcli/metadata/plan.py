@@ -11,6 +11,8 @@ from mutagen import MutagenError
 from tagcli.container import Container, find_container
 from tagcli.errors import MetadataError, UnsupportedContainerError
 from tagcli.files import Piece, join_pieces, measure_pieces
+from tagcli.metadata.ape import ApeDocument
+from tagcli.metadata.asf import AsfDocument
 from tagcli.metadata.chunks import ChunkDocument
 from tagcli.metadata.fields import (
     DEFAULT_DIALECT,
@@ -69,6 +71,10 @@ _DOCUMENTS: dict[Container, type[Document]] = {
     Container.FLAC: FlacDocument,
     Container.WAV: ChunkDocument,
     Container.AIFF: ChunkDocument,
+    Container.ASF: AsfDocument,
+    Container.WAVPACK: ApeDocument,
+    Container.APE: ApeDocument,
+    Container.MUSEPACK: ApeDocument,
 }
 
 
@@ -281,7 +287,7 @@ def _translate_broken(path: Path) -> Iterator[None]:
     try:
         yield
     except UnknownVersionError as error:
-        message = f"The tag of {path} is {error}, which cannot be written back as {error}; convert it to ID3v2.4 first."
+        message = f"The tag of {path} is {error}, which cannot be written back; convert it with a tag editor first."
         raise UnsupportedContainerError(message, path=path) from error
     except BrokenTagError as error:
         message = f"The metadata of {path} are damaged ({error}), so nothing is written; repair them with a tag editor."

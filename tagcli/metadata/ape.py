@@ -1,0 +1,152 @@
+"""WavPack, Monkey's Audio and Musepack files: the APEv2 tag at their end.
+
+Source: "APEv2 specification", "APE Tags Header" and "APE Tag Item", Hydrogenaudio Knowledgebase. Every item that is not
+ours stays byte for byte, in its order, and so does all around the tag: ID3v2, Lyrics3, ID3v1.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from mutagen.apev2 import APEv2
+
+from tagcli.files import Piece, Span, open_track, read_at
+from tagcli.metadata.ape_tag import KIND_MASK, Item, lay_out_tag, make_tag, read_tag
+from tagcli.metadata.fields import JOINER, OWN_NAMES, Dialect, Field, FieldChange, Held, StoredField
+from tagcli.outer_tags import find_content_of
+
+KEYS = {**OWN_NAMES, Field.GENRE: "Genre", Field.MOOD: "Mood", Field.GROUPING: "Grouping", Field.COMMENT: "Comment"}
+_LONGEST_SHOWN_BYTES = 2000
+"""A longer value is a picture or another binary thing, and is described."""
+_UNREADABLE = "<not a text>"
+
+
+class ApeDocument:
+    """The last APEv2 tag of a file; see `tagcli.metadata.plan.Document`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    dialect
+        Concerns other containers.
+    """
+
+    def __init__(self, path: Path, dialect: Dialect) -> None:
+        with open_track(path) as (file, size):
+            self._file_size = size
+            self._tag = read_tag(file, size)
+            place = self._tag.place
+            content = find_content_of(file, size)
+            before = read_at(file, content.end, place.start - content.end)
+            self._around = [read_at(file, 0, content.start), before + read_at(file, place.end, size - place.end)]
+
+    @property
+    def version(self) -> str:
+        """``APEv2``; empty when there is no tag."""
+        return "APEv2" if self._tag.place.end > self._tag.place.start else ""
+
+    def hold(self) -> Mapping[Field, Held]:
+        """Read the fields that tagcli can store."""
+        held = {}
+        for kind, key in KEYS.items():
+            items = [item for item in self._tag.items if item.name == key.lower()]
+            texts = [_read_texts(item) for item in items]
+            values = tuple(text for group in texts if group is not None for text in group)
+            if None in texts:
+                held[kind] = Held(name=key, values=(_UNREADABLE,), is_opaque=True)
+                continue
+            if kind is Field.COMMENT:
+                values = tuple(part for text in values for part in text.split(JOINER))
+            held[kind] = Held(name=key, values=values, is_tidy=len(items) < 2)
+        return held
+
+    def rewrite(self, changes: tuple[FieldChange, ...]) -> list[Piece]:
+        """Put the file together after changes."""
+        place = self._tag.place
+        return [
+            Span(start=0, end=place.start),
+            *lay_out_tag(self._tag, change_items(self._tag.items, changes)),
+            Span(start=place.end, end=self._file_size),
+        ]
+
+    def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
+        """Give the items that changes are not about, and the tags around."""
+        names = _names_of(changes)
+        return [*self._around, *(item.raw for item in self._tag.items if item.name not in names)]
+
+    def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
+        """Give the names of fields that mutagen does not find as changes say.
+
+        It is given these items alone: it reads nothing of a tag in which any text is not UTF-8, and finds no tag before
+        some others.
+        """
+        names = _names_of(changes)
+        items = [replace(item, place=None) for item in self._tag.items if item.name in names]
+        stored: Any = {}
+        if items:
+            data = b"".join(piece for piece in lay_out_tag(make_tag(0), items) if isinstance(piece, bytes))
+            stored = APEv2(BytesIO(data))  # type: ignore[no-untyped-call]  # mutagen has no types
+        return [change.name for change in changes if list(stored.get(change.name, [])) != list(_to_texts(change))]
+
+    def describe(self) -> tuple[StoredField, ...]:
+        """Make all items readable."""
+        return tuple(map(_describe, self._tag.items))
+
+
+def change_items(items: tuple[Item, ...], changes: tuple[FieldChange, ...]) -> tuple[Item, ...]:
+    """Make the changes; each stands where the first item of its key stood, or at the end.
+
+    Parameters
+    ----------
+    items
+        What the tag holds.
+    changes
+        What changes.
+
+    Returns
+    -------
+    tuple of Item
+        What it is to hold. A changed item keeps its key as it is, and the mark that it is meant for reading only.
+    """
+    new = {change.name.lower(): change for change in changes if change.new}
+    names = _names_of(changes)
+    changed: list[Item] = []
+    for item in items:
+        if item.name not in names:
+            changed.append(item)
+        elif item.name in new:
+            value = _build_value(new.pop(item.name))
+            changed.append(Item(key=item.key, flags=item.flags & ~KIND_MASK, value=value))
+    added = (Item(key=change.name.encode(), flags=0, value=_build_value(change)) for change in new.values())
+    return (*changed, *added)
+
+
+def _to_texts(change: FieldChange) -> tuple[str, ...]:
+    """Give the texts of a change; a comment is one text, as players show the first one only."""
+    return (JOINER.join(change.new),) if change.field is Field.COMMENT and change.new else change.new
+
+
+def _build_value(change: FieldChange) -> bytes:
+    return "\0".join(_to_texts(change)).encode()
+
+
+def _names_of(changes: Iterable[FieldChange]) -> set[str]:
+    return {change.name.lower() for change in changes}
+
+
+def _read_texts(item: Item) -> list[str] | None:
+    """Read the texts of an item; None when it holds none."""
+    try:
+        return item.value.decode().split("\0") if not item.flags & KIND_MASK else None
+    except UnicodeDecodeError:
+        return None
+
+
+def _describe(item: Item) -> StoredField:
+    texts = _read_texts(item)
+    is_short = len(item.value) <= _LONGEST_SHOWN_BYTES
+    shown = texts if texts is not None and is_short else [f"<{len(item.value)} bytes>"]
+    return StoredField(field=item.key.decode("latin-1"), values=tuple(shown))
