@@ -93,6 +93,12 @@ def all_commands(command=PROGRAM, name="tagcli"):
 
 
 @pytest.mark.parametrize("line", list(examples(code_lines)))
+def test_the_names_of_fields_are_those_of_the_program():
+    command = [sys.executable, str(ROOT / "docs" / "generate_metadata.py")]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert done.stdout == read("docs/metadata.md"), "run docs/generate_metadata.py"
+
+
 def test_every_example_can_be_parsed(line):
     calls = tagcli_calls(line)
     assert calls

@@ -11,7 +11,7 @@ from tagcli.metadata.fields import (
     StoredField,
     WritePlan,
 )
-from tagcli.metadata.plan import Write, apply_plan, plan_removal, plan_write, read_metadata
+from tagcli.metadata.plan import Write, apply_plan, name_fields, plan_removal, plan_write, read_metadata
 
 __all__ = [
     "Dialect",
@@ -25,6 +25,7 @@ __all__ = [
     "Write",
     "WritePlan",
     "apply_plan",
+    "name_fields",
     "plan_removal",
     "plan_write",
     "read_metadata",

@@ -226,6 +226,31 @@ def read_metadata(path: Path) -> Metadata:
         return Metadata(container=container, version=document.version, fields=document.describe())
 
 
+def name_fields(path: Path, *, dialect: Dialect = DEFAULT_DIALECT) -> dict[Field, str]:
+    """Tell what the container of a file calls the fields that tagcli stores.
+
+    Parameters
+    ----------
+    path
+        The file.
+    dialect
+        How they are written.
+
+    Returns
+    -------
+    dict of Field to str
+        Names such as ``TXXX:TAGCLI_TAGS``.
+
+    Raises
+    ------
+    UnsupportedContainerError, MetadataError
+        As `read_metadata`.
+    """
+    _, make_document = _find_document(path)
+    with _translate_broken(path):
+        return {field: held.name for field, held in make_document(path, dialect).hold().items()}
+
+
 def _plan(path: Path, dialect: Dialect, choose: Callable[[Mapping[Field, Held]], tuple[FieldChange, ...]]) -> WritePlan:
     target, identity = resolve_target(path)
     container, make_document = _find_document(path)
