@@ -179,6 +179,7 @@ def ogg_page(
     lacing: bytes, body: bytes, *, serial: int = 1, sequence: int = 0, granule: int = 0, flags: int = 0
 ) -> bytes:
     """Return a page whose checksum is nonsense, which `serial` and `sequence` tell from others."""
+    sequence %= 1 << 32
     head = struct.pack("<4sBBqLLL", b"OggS", 0, flags, granule, serial, sequence, serial ^ sequence)
     return head + bytes((len(lacing),)) + lacing + body
 
@@ -204,3 +205,26 @@ def ogg_pages(
         )
         is_continued = part[-1] == 255
     return pages
+
+
+def _compute_ogg_checksum(data: bytes) -> int:
+    """Compute the remainder of a page byte by byte (RFC 3533, section 6)."""
+    value = 0
+    for byte in data:
+        value = (value << 8 & 0xFFFFFFFF) ^ _OGG_CHECKSUMS[value >> 24 ^ byte]
+    return value
+
+
+def _divide(value: int) -> int:
+    for _ in range(8):
+        value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
+
+
+_OGG_CHECKSUMS = [_divide(byte << 24) for byte in range(256)]
+
+
+def seal_ogg_page(page: bytes, damage: int = 0) -> bytes:
+    """Give a page its right checksum, or one that damage is added to."""
+    checksum = _compute_ogg_checksum(page[:22] + bytes(4) + page[26:]) ^ damage
+    return page[:22] + checksum.to_bytes(4, "little") + page[26:]

@@ -26,15 +26,16 @@ from tagcli.outer_tags import find_content
 
 FRESH_PADDING_BYTES = 8192
 """Left free behind blocks that had to grow, so that the next small change needs no moving of the audio."""
+PADDING, VORBIS_COMMENT = 1, 4
+MAX_BODY_BYTES = (1 << 24) - 1
+KINDS = {2: "APPLICATION", 3: "SEEKTABLE", 5: "CUESHEET", 6: "PICTURE"}
+"""Other types of blocks that are worth telling of."""
 _MAGIC = b"fLaC"
 _HEADER_BYTES = 4
 _LAST = 0x80
-_PADDING, _VORBIS_COMMENT, _PICTURE = 1, 4, 6
-_MAX_BODY_BYTES = (1 << 24) - 1
 _MOST_BYTES = 1 << 28
 """Of all blocks together: as much as an ID3v2 tag can hold."""
 _VENDOR = b"tagcli"
-_KINDS = {2: "APPLICATION", 3: "SEEKTABLE", 5: "CUESHEET", _PICTURE: "PICTURE"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ class Head:
     @property
     def comment_body(self) -> bytes:
         """The first block of comments as it is; one without entries when there is none."""
-        bodies = [block.body for block in self.blocks if block.kind == _VORBIS_COMMENT]
+        bodies = [block.body for block in self.blocks if block.kind == VORBIS_COMMENT]
         return bodies[0] if bodies else build_comments(Comments(vendor=_VENDOR))
 
     @property
@@ -111,12 +112,12 @@ class FlacDocument:
     def rewrite(self, changes: tuple[FieldChange, ...]) -> list[Piece]:
         """Put the file together after changes."""
         old = self._head
-        new = Block(kind=_VORBIS_COMMENT, body=build_comments(change_comments(old.comments, changes)))
-        if len(new.body) > _MAX_BODY_BYTES:
+        new = Block(kind=VORBIS_COMMENT, body=build_comments(change_comments(old.comments, changes)))
+        if len(new.body) > MAX_BODY_BYTES:
             message = "its comments would be larger than 16 MB"
             raise BrokenTagError(message)
-        kept = [block for block in old.blocks if block.kind != _PADDING]
-        first = next((index for index, block in enumerate(kept) if block.kind == _VORBIS_COMMENT), None)
+        kept = [block for block in old.blocks if block.kind != PADDING]
+        first = next((index for index, block in enumerate(kept) if block.kind == VORBIS_COMMENT), None)
         kept[1 if first is None else first : 1 if first is None else first + 1] = [new]
         blocks = [*kept, *_pad(old.size - Head(front=old.front, blocks=tuple(kept)).size)]
         return [
@@ -140,9 +141,9 @@ class FlacDocument:
     def describe(self) -> tuple[StoredField, ...]:
         """Make the comments readable, and tell of the other blocks."""
         others = tuple(
-            StoredField(field=_KINDS[block.kind], values=(f"<{len(block.body)} bytes>",))
+            StoredField(field=KINDS[block.kind], values=(f"<{len(block.body)} bytes>",))
             for block in self._head.blocks
-            if block.kind in _KINDS
+            if block.kind in KINDS
         )
         return describe_comments(self._head.comments) + others
 
@@ -183,9 +184,9 @@ def _pad(room: int) -> list[Block]:
     left = room if room >= _HEADER_BYTES else _HEADER_BYTES + FRESH_PADDING_BYTES
     blocks = []
     while left:
-        n_bytes = min(left, _HEADER_BYTES + _MAX_BODY_BYTES)
+        n_bytes = min(left, _HEADER_BYTES + MAX_BODY_BYTES)
         n_bytes -= _HEADER_BYTES if 0 < left - n_bytes < _HEADER_BYTES else 0  # what is left has room for a header
-        blocks.append(Block(kind=_PADDING, body=bytes(n_bytes - _HEADER_BYTES)))
+        blocks.append(Block(kind=PADDING, body=bytes(n_bytes - _HEADER_BYTES)))
         left -= n_bytes
     return blocks
 
@@ -201,6 +202,6 @@ def _lay_out(blocks: list[Block]) -> list[Piece]:
 
 def _foreign_blocks(head: Head) -> list[Block]:
     """Give the blocks that no write is about: all but the first comments and the padding."""
-    blocks = [block for block in head.blocks if block.kind != _PADDING]
-    first = next((block for block in blocks if block.kind == _VORBIS_COMMENT), None)
+    blocks = [block for block in head.blocks if block.kind != PADDING]
+    first = next((block for block in blocks if block.kind == VORBIS_COMMENT), None)
     return [block for block in blocks if block is not first]

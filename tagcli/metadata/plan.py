@@ -31,6 +31,7 @@ from tagcli.metadata.fields import (
 )
 from tagcli.metadata.flac import FlacDocument
 from tagcli.metadata.mp3 import Mp3Document
+from tagcli.metadata.ogg import OggDocument
 from tagcli.metadata.wanted import choose_changes, choose_removal
 from tagcli.payload import hash_payload
 from tagcli.replacement import Replacement, Versions, remove_leftover, replace_file, resolve_target
@@ -75,6 +76,7 @@ _DOCUMENTS: dict[Container, type[Document]] = {
     Container.WAVPACK: ApeDocument,
     Container.APE: ApeDocument,
     Container.MUSEPACK: ApeDocument,
+    Container.OGG: OggDocument,
 }
 
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from io import BufferedReader
 
 from tagcli.files import Span, read_blocks
+from tagcli.ogg import BEGINS_STREAM, ENDS_STREAM, MAX_BODY_BYTES, NO_PACKET_ENDS, Page, read_page
 
-_HEADER_BYTES = 27
-_MAX_BODY_BYTES = 255 * 255
-_BEGINS_STREAM, _ENDS_STREAM = 0x02, 0x04
-_SAY_NOTHING = (bytes(8), b"\xff" * 8)
+_SAY_NOTHING = (bytes(8), NO_PACKET_ENDS)
 """Granule positions of pages of headers, and of pages on which no packet ends."""
 _MAX_STREAMS = 255  # side by side; one behind the other there may be more
 
@@ -61,16 +59,15 @@ class _Stream:
         self._is_counted = True
         self._codec: _Codec | None = None
 
-    def take(self, header: bytes, lacing: bytes, body: memoryview) -> None:
-        """Hash a page: its header without the lacing values, these, and what it holds."""
+    def take(self, page: Page, body: memoryview) -> None:
+        """Hash a page and what it holds."""
         if self._is_in_headers:
-            self._take_parts(lacing, body)
+            self._take_parts(page.lacing, body)
         else:
             self._packets.update(body)
-            self._lengths.update(lacing)
-        granule = header[6:14]
-        if granule not in _SAY_NOTHING:
-            self._granules.update(bytes((header[5] & _ENDS_STREAM,)) + granule)
+            self._lengths.update(page.lacing)
+        if page.granule not in _SAY_NOTHING:
+            self._granules.update(bytes((page.flags & ENDS_STREAM,)) + page.granule)
 
     def digest(self) -> bytes:
         """Return the hashes of all that was taken."""
@@ -126,26 +123,18 @@ def digest_streams(file: BufferedReader, content: Span) -> Iterator[bytes | memo
     """
     streams: dict[bytes, _Stream] = {}
     is_beginning = True
-    block = memoryview(bytearray(_MAX_BODY_BYTES))
+    block = memoryview(bytearray(MAX_BODY_BYTES))
     position = content.start
-    file.seek(position)
-    while content.end - position >= _HEADER_BYTES:
-        header = file.read(_HEADER_BYTES)
-        if len(header) < _HEADER_BYTES or not header.startswith(b"OggS\0") or len(streams) > _MAX_STREAMS:
-            break
-        lacing = file.read(header[26])
-        body_start = position + _HEADER_BYTES + len(lacing)
-        if body_start > content.end:
-            break
-        serial = header[14:18]
-        begins_stream = bool(header[5] & _BEGINS_STREAM)
-        if begins_stream and (serial in streams or not is_beginning):  # streams chained behind the ones before
+    while len(streams) <= _MAX_STREAMS and (page := read_page(file, position, content.end)):
+        begins_stream = bool(page.flags & BEGINS_STREAM)
+        if begins_stream and (page.serial in streams or not is_beginning):  # streams chained behind the ones before
             yield _digest_side_by_side(streams)
             streams.clear()
         is_beginning = begins_stream
-        n_bytes = file.readinto(block[: min(sum(lacing), content.end - body_start)])  # the last page may be cut off
-        streams.setdefault(serial, _Stream()).take(header, lacing, block[:n_bytes])
-        position = body_start + n_bytes
+        body = page.body
+        n_bytes = file.readinto(block[: min(body.end, content.end) - body.start])  # the last page may be cut off
+        streams.setdefault(page.serial, _Stream()).take(page, block[:n_bytes])
+        position = body.start + n_bytes
     if streams:
         yield _digest_side_by_side(streams)
     yield from read_blocks(file, Span(start=position, end=content.end))
