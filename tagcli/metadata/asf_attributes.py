@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from tagcli.files import Span
-from tagcli.metadata.fields import BrokenTagError
+from tagcli.metadata.fields import BrokenTagError, UnwritableError
 
 MOST_VALUE_BYTES = (1 << 16) - 1
 """Of a text in the content descriptions; a library takes longer ones."""
@@ -157,5 +157,5 @@ def to_word(number: int) -> bytes:
     """
     if number > MOST_VALUE_BYTES:
         message = "it would have more than 65,535 attributes"
-        raise BrokenTagError(message)
+        raise UnwritableError(message)
     return number.to_bytes(2, "little")

@@ -16,7 +16,7 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 
 from tagcli.files import Piece, Span, measure_pieces, open_track, read_at, read_blocks
-from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField
+from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField, UnwritableError
 from tagcli.metadata.forms import (
     HEADER_BYTES,
     ByteOrder,
@@ -230,7 +230,7 @@ def _copy_info(texts: Iterable[Text], version: int) -> tuple[RawFrame, ...]:
 def _encode_size(size: int, n_bytes: int, order: ByteOrder) -> bytes:
     if size > 256**n_bytes - 2:  # all bits mean that it is not known
         message = "it would be larger than 4 GB"
-        raise BrokenTagError(message)
+        raise UnwritableError(message)
     return size.to_bytes(n_bytes, order)
 
 

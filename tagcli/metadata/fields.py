@@ -25,6 +25,10 @@ class BrokenTagError(Exception):
     """Metadata that cannot be walked to its end; translated where the file is known."""
 
 
+class UnwritableError(Exception):
+    """Metadata that are whole, and into which something cannot be written; translated where the file is known."""
+
+
 class UnknownVersionError(Exception):
     """Metadata of a version that cannot be written back; translated where the file is known.
 

@@ -11,7 +11,7 @@ from typing import Any
 from mutagen.flac import VCFLACDict
 
 from tagcli.files import Piece, Span, open_track
-from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField
+from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField, UnwritableError
 from tagcli.metadata.vorbis import (
     Comments,
     build_comments,
@@ -115,7 +115,7 @@ class FlacDocument:
         new = Block(kind=VORBIS_COMMENT, body=build_comments(change_comments(old.comments, changes)))
         if len(new.body) > MAX_BODY_BYTES:
             message = "its comments would be larger than 16 MB"
-            raise BrokenTagError(message)
+            raise UnwritableError(message)
         kept = [block for block in old.blocks if block.kind != PADDING]
         first = next((index for index, block in enumerate(kept) if block.kind == VORBIS_COMMENT), None)
         kept[1 if first is None else first : 1 if first is None else first + 1] = [new]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, TypeAlias
 
 from tagcli.files import Span, read_at
-from tagcli.metadata.fields import BrokenTagError
+from tagcli.metadata.fields import BrokenTagError, UnwritableError
 
 ByteOrder: TypeAlias = Literal["little", "big"]
 HEADER_BYTES = 8
@@ -130,7 +130,7 @@ def read_form(file: BinaryIO, start: int, n_bytes: int) -> Form:
         size_place, size, n_sample_bytes = _read_long_sizes(file, start + _FORM_BYTES)
     elif size in (0, _UNKNOWN):
         message = f"the size of its form {_IS_UNKNOWN}"
-        raise BrokenTagError(message)
+        raise UnwritableError(message)
     end = start + HEADER_BYTES + size
     if size % 2 and end < n_bytes and read_at(file, end, 1) == b"\0":
         end += 1  # padding of the form itself, which it need not count
@@ -213,7 +213,7 @@ def _walk(file: BinaryIO, inside: Span, order: ByteOrder, n_sample_bytes: int = 
             size = n_sample_bytes
         elif size == _UNKNOWN or (is_samples and not size):
             message = f"the size of a chunk {_IS_UNKNOWN}"
-            raise BrokenTagError(message)
+            raise UnwritableError(message)
         if body + size > inside.end:
             message = "a chunk claims more bytes than there are"
             raise BrokenTagError(message)

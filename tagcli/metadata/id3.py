@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tagcli.files import Piece, Span
-from tagcli.metadata.fields import BrokenTagError, UnknownVersionError
+from tagcli.metadata.fields import BrokenTagError, UnknownVersionError, UnwritableError
 from tagcli.outer_tags import ID3V2_HEADER_BYTES, decode_syncsafe
 
 FRAME_HEADER_BYTES = 10
@@ -205,7 +205,7 @@ def build_tag(tag: Tag, frames: Iterable[RawFrame]) -> bytes:
         body = body.ljust(tag.space if len(body) <= tag.space else len(body) + FRESH_PADDING_BYTES, b"\0")
     if len(body) > MAX_BODY_BYTES:
         message = "it would be larger than an ID3v2 tag can be"
-        raise BrokenTagError(message)
+        raise UnwritableError(message)
     rest = bytes((tag.version, tag.revision, tag.flags & ~EXTENDED_HEADER)) + encode_syncsafe(len(body))
     return b"ID3" + rest + body + (b"3DI" + rest if has_footer else b"")
 

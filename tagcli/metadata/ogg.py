@@ -16,7 +16,7 @@ from mutagen.flac import VCFLACDict
 from mutagen.ogg import OggPage
 
 from tagcli.files import Piece, open_track, read_at
-from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField
+from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField, UnwritableError
 from tagcli.metadata.flac import KINDS, MAX_BODY_BYTES, PADDING, VORBIS_COMMENT
 from tagcli.metadata.ogg_headers import find_stream, read_packets
 from tagcli.metadata.ogg_rewrite import replace_packets
@@ -172,5 +172,5 @@ def _kind_of(block: bytes) -> int:
 def _resize_block(block: bytes, body: bytes) -> bytes:
     if len(body) > MAX_BODY_BYTES:
         message = "its comments would be larger than 16 MB"
-        raise BrokenTagError(message)
+        raise UnwritableError(message)
     return block[:1] + len(body).to_bytes(3, "big") + body

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 
 from tagcli.files import Span, read_at
-from tagcli.metadata.fields import BrokenTagError
+from tagcli.metadata.fields import BrokenTagError, UnwritableError
 from tagcli.ogg import (
     BEGINS_STREAM,
     CONTINUES,
@@ -86,7 +86,7 @@ def find_stream(file: BufferedReader, content: Span, magics: tuple[bytes, ...]) 
                 raise BrokenTagError(message)
             return page, packet
     message = "no stream at its start is Vorbis, Opus, Speex or FLAC"
-    raise BrokenTagError(message)
+    raise UnwritableError(message)
 
 
 def read_packets(

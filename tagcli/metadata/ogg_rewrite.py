@@ -3,7 +3,7 @@
 from io import BufferedReader
 
 from tagcli.files import Piece, Span, measure_pieces, read_blocks
-from tagcli.metadata.fields import BrokenTagError
+from tagcli.metadata.fields import UnwritableError
 from tagcli.metadata.ogg_headers import HeaderPackets
 from tagcli.ogg import (
     BEGINS_STREAM,
@@ -70,11 +70,11 @@ def replace_packets(
         last_start = content.end - HEADER_BYTES  # what begins behind it is cut off and no page
         if _has_page(file, Span(start=end, end=max(end, last_start + len(CAPTURE_PATTERN)))):
             message = "something between its pages is no page, and those behind it cannot be numbered anew"
-            raise BrokenTagError(message)
+            raise UnwritableError(message)
     pieces.append(Span(start=position, end=size))
     if old.is_indexed and measure_pieces(pieces) != size:
         message = "its Skeleton stream holds positions in the file, which would no longer be right"
-        raise BrokenTagError(message)
+        raise UnwritableError(message)
     return pieces
 
 

@@ -27,6 +27,7 @@ from tagcli.metadata.fields import (
     Policies,
     StoredField,
     UnknownVersionError,
+    UnwritableError,
     WritePlan,
 )
 from tagcli.metadata.flac import FlacDocument
@@ -41,7 +42,7 @@ class Document(Protocol):
     """The metadata of one file, taken apart. Made from its path and a dialect.
 
     Raises BrokenTagError when they cannot be walked to their end, UnknownVersionError when they cannot be written back,
-    MetadataError when the file cannot be read; so do all methods.
+    UnwritableError when they cannot hold a change, MetadataError when the file cannot be read; so do all methods.
     """
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
@@ -316,6 +317,9 @@ def _translate_broken(path: Path) -> Iterator[None]:
     except UnknownVersionError as error:
         message = f"The tag of {path} is {error}, which cannot be written back; convert it with a tag editor first."
         raise UnsupportedContainerError(message, path=path) from error
+    except UnwritableError as error:
+        message = f"Nothing is written into {path}: {error}."
+        raise MetadataError(message, path=path) from error
     except BrokenTagError as error:
         message = f"The metadata of {path} are damaged ({error}), so nothing is written; repair them with a tag editor."
         raise MetadataError(message, path=path) from error

@@ -9,13 +9,13 @@ from tagcli.metadata.fields import (
     SCORE_TOLERANCE,
     SEPARATORS,
     SHARED_FIELDS,
-    BrokenTagError,
     Field,
     FieldChange,
     FieldPolicy,
     Fields,
     Held,
     Policies,
+    UnwritableError,
 )
 
 
@@ -50,7 +50,7 @@ def choose_changes(held: Mapping[Field, Held], fields: Fields, policies: Policie
         now, candidates, policy = held[shared], _leave_doubles_out(fields.shared[shared]), policies.of(shared)
         if policy is FieldPolicy.APPEND and candidates and now.is_opaque:
             message = f"its {shared} cannot be read, so nothing can be added to it; replace it or leave it alone"
-            raise BrokenTagError(message)
+            raise UnwritableError(message)
         wanted[shared] = _choose_shared_values(now, candidates, policy)
         had = {*now.values, *now.named}
         added[shared] = tuple(value for value in wanted[shared] if value in ours[shared] or value not in had)
