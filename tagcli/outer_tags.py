@@ -124,20 +124,19 @@ def _id3v2_bytes(header: bytes, magic: bytes) -> int:
 
 def _skip_last_tag(file: BinaryIO, start: int, end: int) -> int:
     """Return where the last tag before `end` starts, or `end` when there is none."""
-    found = end - max(
-        _id3v1_bytes(file, start, end),
+    id3v2_footer = _read_before(file, start, end, ID3V2_HEADER_BYTES)
+    sizes = (
         _ape_bytes(file, start, end),
         _lyrics3_bytes(file, start, end),
-        _id3v2_bytes(_read_before(file, start, end, ID3V2_HEADER_BYTES), b"3DI"),
+        _id3v2_bytes(id3v2_footer, b"3DI"),
+        _id3v1_bytes(file, start, end),  # the only one without a mark at its end: any text may begin with TAG
     )
-    return found if found >= start else end
+    return next((end - size for size in sizes if size and end - size >= start), end)
 
 
 def _id3v1_bytes(file: BinaryIO, start: int, end: int) -> int:
     if not _read_before(file, start, end, ID3V1_BYTES).startswith(b"TAG"):
         return 0
-    if _read_before(file, start, end, ID3V1_BYTES + 3).startswith(b"APETAGEX"):
-        return 0  # an APE tag that happens to begin there
     extended = _read_before(file, start, end - ID3V1_BYTES, ID3V1_EXTENDED_BYTES)
     return ID3V1_BYTES + (ID3V1_EXTENDED_BYTES if extended.startswith(b"TAG+") else 0)
 
