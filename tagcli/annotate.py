@@ -159,7 +159,7 @@ def make_fields(tags: Sequence[ScoredTag], policy: StorePolicy) -> Fields:
         scores=tuple(tag.score for tag in stored),
         model=policy.model,
         settings=policy.settings,
-        genres=_choose_labels(stored, Category.GENRE)[:MAX_GENRES],
+        genres=_choose_labels(stored, Category.GENRE)[: 1 if policy.dialect.shows_one else MAX_GENRES],
         moods=_choose_labels(stored, Category.MOOD)[:MAX_MOODS],
         grouping=tuple(tag.label for tag in stored),
         comment=tuple(tag.label for tag in stored),

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mutagen.flac import FLAC
+from mutagen.id3 import ID3
 from typer.testing import CliRunner
 
 from tagcli import __version__
@@ -23,6 +25,7 @@ from tagcli.cli import app
 from tagcli.cli.interrupts import Interrupts
 from tagcli.cli.options import ResultFormat
 from tagcli.cli.output import make_writer
+from tagcli.metadata.players import Player
 from tagcli.rows import Row, Status
 from tagcli.tagger import TagOptions, load_tagger
 from tagcli.tags import TrackScores
@@ -531,6 +534,86 @@ def test_show_tells_what_it_cannot_read(sound):
     assert "into which tagcli does not write" in result.stderr
     (sound / "a.mp3").write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x20" + b"\x01" * 32 + (sound / "a.mp3").read_bytes())
     assert "damaged" in run("show", sound / "a.mp3", code=3).stderr
+
+
+# Players
+
+
+def seen_as(player, path):
+    (track,) = json.loads(run("show", path, "--as", player, "--format", "json").stdout)["tracks"]
+    return {seen["field"]: seen for seen in track["seen"]}
+
+
+def test_show_tells_what_a_player_makes_of_a_file(sound):
+    flac = FLAC(sound / "d.flac")
+    flac["GENRE"], flac["MOOD"] = ["Drum, Bass", "Rock"], ["sad"]
+    flac.save()
+    shown = json.loads(run("show", sound / "d.flac", sound / "b.wav", "--as", "navidrome", "--format", "json").stdout)
+    assert list(shown) == ["format_version", "as", "tracks"]
+    assert shown["as"] == "navidrome"
+    wav, track = sorted(shown["tracks"], key=lambda track: "seen" in track)
+    assert "unsupported" in wav
+    assert track["seen"] == [
+        {
+            "field": "genre",
+            "values": ["Drum", "Bass", "Rock"],
+            "warnings": ["navidrome splits the genre 'Drum, Bass' at ','."],
+        },
+        {"field": "mood", "values": ["sad"], "warnings": []},
+    ]
+    assert {"field": "GENRE", "values": ["Drum, Bass", "Rock"]} in track["fields"]
+
+    lines = run("show", sound / "d.flac", "--as", "jellyfin").stdout.splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["genre", "Drum,", "Bass", "|", "Rock"],
+        ["mood"],
+        ["jellyfin", "does", "not", "read", "the", "mood."],
+    ]
+    assert run("show", sound / "d.flac", "--as", "winamp", code=2).stdout == ""
+    assert "as" not in json.loads(run("show", sound / "d.flac", "--format", "json").stdout)
+
+
+@pytest.mark.parametrize("player", Player)
+def test_what_is_written_for_a_player_is_shown_as_it_reads_it(predict, sound, player):
+    options = ("--threshold", "0", "-n", "6", "--grouping", "fill", "--comment", "fill", "--format", "jsonl")
+    paths = [sound / "a.mp3", sound / "d.flac"]
+    result = predict(*paths, "--write", "--for", player, *options)
+    for path, row in zip(paths, map(json.loads, result.stdout.splitlines()), strict=True):
+        assert row["written"] == "written"
+        tags = [tag["tag"] for tag in row["tags"]]
+        genres = [tag for tag in tags if tag in ("rock", "jazz", "electronic")]
+        seen = seen_as(player, path)
+        if player is Player.ITUNES and path.suffix == ".flac":
+            assert {tuple(one["values"]) for one in seen.values()} == {()}
+            continue
+        assert seen["genre"]["values"] == genres[: 1 if player is Player.ITUNES else None]
+        assert seen["genre"]["warnings"] == []
+        has_mood = player not in (Player.JELLYFIN, Player.ITUNES)
+        assert seen["mood"]["values"] == (["sad"] if has_mood else [])
+        if player is not Player.JELLYFIN:
+            assert "; ".join(seen["grouping"]["values"]) == "; ".join(seen["comment"]["values"]) == "; ".join(tags)
+    assert written(predict(*paths, "--write", "--for", player, *options)) == ["unchanged"] * 2
+
+
+def test_the_version_of_a_new_tag_is_chosen_and_an_old_one_keeps_its_own(predict, sound, sources):
+    def version():
+        (track,) = json.loads(run("show", path, "--format", "json").stdout)["tracks"]
+        return track["version"]
+
+    path = sound / "a.mp3"
+    untagged = ID3(path).size
+    for options, expected in (
+        ((), "ID3v2.4"),
+        (("--id3-version", "2.3"), "ID3v2.3"),
+        (("--for", "itunes"), "ID3v2.3"),
+        (("--for", "itunes", "--id3-version", "2.4"), "ID3v2.4"),
+    ):
+        path.write_bytes(sources["a.mp3"][untagged:])
+        predict(path, "--write", *options)
+        assert version() == expected
+        predict(path, "--write", "--id3-version", "2.3", "--threshold", "0", "-n", "6")
+        assert version() == expected
+    predict(path, "--id3-version", "2.2", code=2)
 
 
 # Configuration

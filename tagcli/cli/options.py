@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tagcli.metadata.fields import FieldPolicy
+from tagcli.metadata.players import Player
 
 
 class ResultFormat(StrEnum):
@@ -23,6 +24,18 @@ class ListFormat(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+class Id3Version(StrEnum):
+    """Version of a new ID3v2 tag."""
+
+    V23 = "2.3"
+    V24 = "2.4"
+
+    @property
+    def number(self) -> int:
+        """As it stands in the tag: 3 or 4."""
+        return int(self.partition(".")[2])
 
 
 PathsArgument = Annotated[
@@ -81,6 +94,21 @@ VocabularyOption = Annotated[
         "--vocabulary",
         metavar="FILE.toml",
         help="Labels, categories, thresholds and tags to leave out: `tagcli weights vocabulary NAME`, edited.",
+    ),
+]
+AsOption = Annotated[
+    Player | None, typer.Option("--as", help="What this player makes of it, with warnings of what it splits or cuts.")
+]
+ForOption = Annotated[
+    Player | None,
+    typer.Option("--for", help="Write as this player reads it: its fields, separators and ID3 version."),
+]
+Id3VersionOption = Annotated[
+    Id3Version | None,
+    typer.Option(
+        "--id3-version",
+        help="Of a tag in an mp3 file that has none; a tag that is there keeps its version.",
+        show_default="the player's of --for, or 2.4",
     ),
 ]
 PreserveTimeOption = Annotated[

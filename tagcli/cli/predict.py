@@ -13,8 +13,10 @@ from tagcli.cli.options import (
     DeviceOption,
     DryRunOption,
     ExcludeOption,
+    ForOption,
     GenreOption,
     GroupingOption,
+    Id3VersionOption,
     JobsOption,
     ModelOption,
     MoodOption,
@@ -27,6 +29,7 @@ from tagcli.cli.options import (
 )
 from tagcli.errors import ExitCode
 from tagcli.metadata.fields import FieldPolicy, Policies
+from tagcli.metadata.players import choose_dialect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -98,6 +101,8 @@ def predict(
     grouping: GroupingOption = FieldPolicy.NEVER,
     comment: CommentOption = FieldPolicy.NEVER,
     vocabulary: VocabularyOption = None,
+    for_: ForOption = None,
+    id3_version: Id3VersionOption = None,
     preserve_mtime: PreserveTimeOption = False,
     sidecar: SidecarOption = False,
     format_: Annotated[ResultFormat, typer.Option("--format", help="How results are printed.")] = ResultFormat.TABLE,
@@ -172,6 +177,7 @@ def predict(
         rules=read_tag_rules(vocabulary) if vocabulary else NO_RULES,
         policies=Policies(genre=genre, mood=mood, grouping=grouping, comment=comment),
         has_sidecars=sidecar,
+        dialect=choose_dialect(for_, new_version=id3_version.number if id3_version else None),
     )
     head = {
         "model": {"name": header.name, "sha256": tagger.sha256},

@@ -8,8 +8,10 @@ import typer
 from tagcli.cli.options import (
     CommentOption,
     DryRunOption,
+    ForOption,
     GenreOption,
     GroupingOption,
+    Id3VersionOption,
     MoodOption,
     PreserveTimeOption,
     ResultFormat,
@@ -17,6 +19,7 @@ from tagcli.cli.options import (
     VocabularyOption,
 )
 from tagcli.metadata.fields import FieldPolicy, Policies
+from tagcli.metadata.players import choose_dialect
 
 if TYPE_CHECKING:
     from tagcli.results import Head
@@ -42,6 +45,8 @@ def write(
     mood: MoodOption = FieldPolicy.FILL,
     grouping: GroupingOption = FieldPolicy.NEVER,
     comment: CommentOption = FieldPolicy.NEVER,
+    for_: ForOption = None,
+    id3_version: Id3VersionOption = None,
     vocabulary: VocabularyOption = None,
     preserve_mtime: PreserveTimeOption = False,
     sidecar: SidecarOption = False,
@@ -79,6 +84,7 @@ def write(
             rules=rules or _find_rules(head),
             policies=Policies(genre=genre, mood=mood, grouping=grouping, comment=comment),
             has_sidecars=sidecar,
+            dialect=choose_dialect(for_, new_version=id3_version.number if id3_version else None),
         )
         recorder = None
         if not dry_run:

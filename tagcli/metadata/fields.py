@@ -98,21 +98,28 @@ class Policies:
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How things are written that readers disagree about; each concerns ID3 only.
+    """How things are written that readers disagree about; all but the number of genres concern ID3 only.
 
     Parameters
     ----------
     new_version
         Version of a tag in a file that has none: 3 or 4, for ID3v2.3 or ID3v2.4.
     joiner
-        Between the values of one text in ID3v2.3, where readers cut everything behind a NUL.
+        Between the values of one text in ID3v2.3, where readers cut everything behind a NUL. None when readers do not
+        split a text at all: genre and mood are then the best value alone.
     grouping_frame
-        ``TIT1``, or ``GRP1`` as iTunes and Navidrome have it.
+        ``TIT1``, or ``GRP1`` as iTunes and Navidrome have it. A grouping of tagcli's stays in the frame where it is.
+    mood_text
+        What a mood is called where there is no frame for it. One that is there in other letters keeps its name.
+    shows_one
+        Whether readers show one value only, whatever the container: one genre is then offered, and ``GRP1`` one text.
     """
 
     new_version: int = 4
-    joiner: str = JOINER
+    joiner: str | None = JOINER
     grouping_frame: str = "TIT1"
+    mood_text: str = "TXXX:MOOD"
+    shows_one: bool = False
 
 
 DEFAULT_POLICIES = Policies()
@@ -194,6 +201,8 @@ class Held:
         Whether the values lie as tagcli would write them; not when they are spread over several frames.
     is_opaque
         Whether there is something that cannot be read: encrypted, or damaged.
+    most
+        How many values its readers tell apart; tagcli writes no more. None for all.
     """
 
     name: str
@@ -201,6 +210,7 @@ class Held:
     named: tuple[str, ...] = ()
     is_tidy: bool = True
     is_opaque: bool = False
+    most: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

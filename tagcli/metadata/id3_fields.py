@@ -1,7 +1,7 @@
 """Which ID3 frames tagcli's fields are, and what changes when they are written, wherever the tag lies."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from tagcli.metadata.fields import (
     JOINER,
@@ -27,6 +27,8 @@ from tagcli.metadata.id3 import RawFrame, Tag
 
 _OWN = {field: f"{USER_TEXT_FRAME}:{name}" for field, name in OWN_NAMES.items()}
 _MOOD_TEXT = f"{USER_TEXT_FRAME}:MOOD"
+_ITUNES_GROUPING = "GRP1"
+_GROUPING_FRAMES = ("TIT1", _ITUNES_GROUPING)
 _COMMENT = f"{COMMENT_FRAME}::"
 _LANGUAGE = "eng"
 _ONE_TEXT = (_OWN[Field.MODEL], _OWN[Field.SETTINGS])
@@ -55,23 +57,26 @@ def hold_frames(tag: Tag, dialect: Dialect) -> dict[Field, Held]:
             by_name.setdefault(stored.field, []).append(stored.values)
             if _is_opaque(tag, frame):
                 opaque.add(stored.field)
-    comments = [name for name in by_name if name.startswith(_COMMENT)]
-    # one, never both: Navidrome stumbles where there are two
-    has_mood_frame = tag.version == 4 and (MOOD_FRAME in by_name or _MOOD_TEXT not in by_name)
     names = {
         **_OWN,
         Field.GENRE: GENRE_FRAME,
-        Field.MOOD: MOOD_FRAME if has_mood_frame else _MOOD_TEXT,
-        Field.GROUPING: dialect.grouping_frame,
-        Field.COMMENT: comments[0] if comments else _COMMENT + _LANGUAGE,
+        Field.MOOD: _name_mood(tag, by_name, dialect),
+        Field.GROUPING: _name_grouping(by_name, dialect),
+        Field.COMMENT: next((name for name in by_name if name.startswith(_COMMENT)), _COMMENT + _LANGUAGE),
     }
     held = {}
     for field, name in names.items():
         frames = by_name.get(name, [])
         values = tuple(value for frame_values in frames for value in frame_values)
         named = tuple(genre for value in values for genre in name_genres(value)) if field is Field.GENRE else values
+        is_alone = tag.version == 3 and dialect.joiner is None and field in (Field.GENRE, Field.MOOD)
         held[field] = Held(
-            name=name, values=values, named=named, is_tidy=frames in ([], [values]), is_opaque=name in opaque
+            name=name,
+            values=values,
+            named=named,
+            is_tidy=frames in ([], [values]),
+            is_opaque=name in opaque,
+            most=1 if is_alone else None,
         )
     return held
 
@@ -163,14 +168,31 @@ def describe_frames(tag: Tag) -> tuple[StoredField, ...]:
     return tuple(fields)
 
 
+def _name_mood(tag: Tag, names: Collection[str], dialect: Dialect) -> str:
+    """Choose where the mood is: in one place, never in two, as Navidrome stumbles over that."""
+    text = next((name for name in names if name.upper() == _MOOD_TEXT), None)
+    has_frame = tag.version == 4 and (MOOD_FRAME in names or text is None)
+    return MOOD_FRAME if has_frame else text or dialect.mood_text
+
+
+def _name_grouping(by_name: Mapping[str, list[tuple[str, ...]]], dialect: Dialect) -> str:
+    """Choose where the grouping is: where tagcli has written it already, so that it can be found and taken back."""
+    added = {entry for values in by_name.get(_OWN[Field.ADDED], ()) for entry in values}
+    for name in _GROUPING_FRAMES:
+        if any(f"{Field.GROUPING}={value}" in added for values in by_name.get(name, ()) for value in values):
+            return name
+    return dialect.grouping_frame
+
+
 def _read_frame(tag: Tag, frame: RawFrame, dialect: Dialect | None = None) -> StoredField:
     """Read the values of a frame of a kind that tagcli can write."""
     field = decode_text(tag, frame)
     if field is None:
         # An encoding and no text, or not even that, is an empty field; other unreadable bytes count as one.
         return describe_frame(tag, frame) if _is_opaque(tag, frame) else StoredField(field=frame.id, values=())
-    if _is_one_text(tag, field.field):
-        joiners = (JOINER,) if dialect is None or field.field in _OWN.values() else (JOINER, dialect.joiner)
+    if _is_one_text(tag, field.field) or field.field == _ITUNES_GROUPING:
+        is_own = field.field in _OWN.values()
+        joiners = (JOINER,) if dialect is None or is_own else (JOINER, dialect.joiner or JOINER)
         pattern = "|".join(map(re.escape, dict.fromkeys(joiners)))
         return StoredField(
             field=field.field, values=tuple(part for text in field.values for part in re.split(pattern, text))
@@ -182,7 +204,7 @@ def _is_one_text(tag: Tag, name: str) -> bool:
     """Tell whether several values of a field are joined to one text."""
     if name in _ONE_TEXT:
         return False
-    is_ours = name in _OWN.values() or name == _MOOD_TEXT or not name.startswith(USER_TEXT_FRAME)
+    is_ours = name in _OWN.values() or name.upper() == _MOOD_TEXT or not name.startswith(USER_TEXT_FRAME)
     return (tag.version == 3 and is_ours) or name.startswith(COMMENT_FRAME)
 
 
@@ -192,6 +214,7 @@ def _is_opaque(tag: Tag, frame: RawFrame) -> bool:
 
 
 def _to_texts(tag: Tag, change: FieldChange, dialect: Dialect) -> tuple[str, ...]:
-    if not _is_one_text(tag, change.name):
+    is_itunes = dialect.shows_one and change.name == _ITUNES_GROUPING
+    if not _is_one_text(tag, change.name) and not is_itunes:
         return change.new
-    return ((JOINER if change.field in _OWN else dialect.joiner).join(change.new),)
+    return ((JOINER if change.field in _OWN else dialect.joiner or JOINER).join(change.new),)

@@ -113,6 +113,7 @@ def _choose_own_values(held: Mapping[Field, Held], fields: Fields) -> dict[Field
 
 def _choose_shared_values(now: Held, candidates: tuple[str, ...], policy: FieldPolicy) -> tuple[str, ...]:
     """Choose the values of a field that is the user's; those that it holds when nothing changes."""
+    candidates = candidates[: now.most]
     match policy:
         case FieldPolicy.FILL if not any(value.strip() for value in now.values):
             return candidates or now.values
@@ -121,8 +122,11 @@ def _choose_shared_values(now: Held, candidates: tuple[str, ...], policy: FieldP
         case FieldPolicy.APPEND:
             named = now.named or now.values
             present = {part.strip().casefold() for value in (*now.values, *named) for part in _split(value)}
+            kept = tuple(value for value in named if value.strip())
             missing = tuple(value for value in candidates if value.strip().casefold() not in present)
-            return (*(value for value in named if value.strip()), *missing) if missing else now.values
+            if now.most is not None:
+                missing = missing[: max(0, now.most - len(kept))]
+            return (*kept, *missing) if missing else now.values
         case _:
             return now.values
 
