@@ -7,7 +7,7 @@ from metadata_files import encode_audio, id3_frame, id3_tag, mp3, text_content, 
 from mutagen.flac import FLAC
 from mutagen.id3 import ID3
 
-from tagcli.annotate import MAX_GENRES, StorePolicy, make_fields
+from tagcli.annotate import MAX_GENRES, NO_RULES, StorePolicy, make_fields
 from tagcli.container import Container
 from tagcli.metadata import (
     Dialect,
@@ -254,7 +254,8 @@ def test_what_is_written_for_a_player_is_what_it_shows(tmp_path, player, kind, l
         ScoredTag(tag=label, score=0.9, label=label, category=category)
         for label, category in zip(labels, categories, strict=False)
     )
-    policy = StorePolicy(model="m", settings="s", thresholds=dict.fromkeys(labels, 0.5), dialect=choose_dialect(player))
+    dialect = choose_dialect(player)
+    policy = StorePolicy(model="m", settings="s", threshold=0.5, thresholds={}, rules=NO_RULES, dialect=dialect)
 
     def write():
         return plan_write(path, make_fields(tags, policy), policies=EVERYTHING, dialect=policy.dialect)
