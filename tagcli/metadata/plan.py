@@ -32,6 +32,7 @@ from tagcli.metadata.fields import (
 )
 from tagcli.metadata.flac import FlacDocument
 from tagcli.metadata.mp3 import Mp3Document
+from tagcli.metadata.mp4 import Mp4Document
 from tagcli.metadata.ogg import OggDocument
 from tagcli.metadata.wanted import choose_changes, choose_removal
 from tagcli.payload import hash_payload
@@ -78,6 +79,7 @@ _DOCUMENTS: dict[Container, type[Document]] = {
     Container.APE: ApeDocument,
     Container.MUSEPACK: ApeDocument,
     Container.OGG: OggDocument,
+    Container.MP4: Mp4Document,
 }
 
 
