@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from tagcli.boxes import HEADER_BYTES, Box
 from tagcli.files import Piece, Span, measure_pieces, open_track, read_at, read_pieces
-from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField
+from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField, UnwritableError
 from tagcli.metadata.mp4_boxes import (
     VERSION_BYTES,
     Edit,
@@ -91,7 +91,7 @@ class Mp4Document:
         """Put the file together after changes."""
         if self._handler != _HANDLER:
             message = f"its metadata are of the kind {self._handler.decode('latin-1')!r}, which tagcli does not know"
-            raise BrokenTagError(message)
+            raise UnwritableError(message)
         items, innermost = change_items(self._items, changes), self._levels[0]
         if innermost.box is None:
             old, new = Span(start=innermost.room.start, end=innermost.room.start), self._wrap(items)
@@ -115,7 +115,7 @@ class Mp4Document:
             edits += shift_tables(file, find_tables(file, self._boxes), area, growth)
         if growth and any(box.kind == b"sidx" and box.start < area.start for box in self._boxes):
             message = "an index of segments (sidx) stands before what describes them (moov)"
-            raise BrokenTagError(message)
+            raise UnwritableError(message)
         return splice(edits, self._size)
 
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
@@ -204,7 +204,7 @@ def _find_levels(file: BinaryIO, boxes: list[Box]) -> list[Level]:
         siblings, start = list_children(file, box), find_inside(file, box).start
         if any(child.kind == b"cmov" for child in siblings):
             message = "the description of its tracks is compressed (cmov)"
-            raise BrokenTagError(message)
+            raise UnwritableError(message)
     if levels[-1].box is None:
         message = "the description of its tracks (moov) is missing"
         raise BrokenTagError(message)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from tagcli.boxes import Box
 from tagcli.files import Span, read_at
-from tagcli.metadata.fields import BrokenTagError
+from tagcli.metadata.fields import BrokenTagError, UnwritableError
 from tagcli.metadata.mp4_boxes import VERSION_BYTES, Edit, list_children
 
 _HOLDERS: dict[bytes, tuple[bytes, ...]] = {
@@ -102,7 +102,7 @@ def shift_tables(file: BinaryIO, tables: Iterable[OffsetTable], area: Span, shif
         if table.is_external:
             if shift:
                 message = "a track's media data lie in another file"
-                raise BrokenTagError(message)
+                raise UnwritableError(message)
             continue
         data = read_at(file, table.place.start, table.place.end - table.place.start)
         offsets = _read_offsets(data, table)
@@ -156,7 +156,7 @@ def _find_in(file: BinaryIO, box: Box) -> Iterator[OffsetTable]:
             yield from _read_fragment_index(file, child)
         elif (box.kind, child.kind) == (b"meta", b"iloc"):
             message = "it has items with places of their own (iloc)"
-            raise BrokenTagError(message)
+            raise UnwritableError(message)
 
 
 def _find_in_samples(file: BinaryIO, box: Box) -> Iterator[OffsetTable]:
