@@ -41,6 +41,7 @@ def make_file(path: Path, codec: str, muxer: str) -> None:
     options = {"id3v2_version": "0", "write_id3v1": "0"} if muxer == "mp3" else {}
     with av.open(str(path), "w", format=muxer, options=options) as output:
         stream = output.add_stream(codec, rate=RATE, layout="mono")
+        stream.bit_rate = 128_000
         resampler = av.AudioResampler(
             stream.codec_context.format, "mono", RATE, stream.codec_context.frame_size or 1152
         )

@@ -460,7 +460,7 @@ def test_genre_policies(make, policy, old, genres, new):
 def test_a_genre_that_cannot_be_read_stays_as_it_is(make, old):
     path = make(plain(udta(meta(old))))
     before = path.read_bytes()
-    with pytest.raises(MetadataError, match="nothing can be added to it"):
+    with pytest.raises(MetadataError, match="not be added to"):
         write(path, genre="append")
     assert path.read_bytes() == before
     write(path, genre="fill")
@@ -476,7 +476,7 @@ def test_a_value_of_ours_beside_one_that_cannot_be_read_is_left(make):
         )
     )
     before = path.read_bytes()
-    with pytest.raises(MetadataError, match="nothing can be taken from it"):
+    with pytest.raises(MetadataError, match="nothing taken from it"):
         remove(path)
     assert path.read_bytes() == before
 
@@ -1038,7 +1038,7 @@ def test_damaged_metadata_are_refused_and_kept(make, name):
     data, clause = UNREADABLE[name]
     path = make(data)
     for act in (lambda: plan_write(path, make_fields()), lambda: plan_removal(path), lambda: read_metadata(path)):
-        with pytest.raises(MetadataError, match=f"are damaged .*{clause}.* nothing is written"):
+        with pytest.raises(MetadataError, match=f"(are damaged|cannot take the change).*{clause}.* nothing is written"):
             act()
     assert path.read_bytes() == data
 

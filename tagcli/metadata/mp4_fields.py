@@ -7,7 +7,7 @@ from typing import Any
 from mutagen.mp4 import MP4
 
 from tagcli.files import Piece
-from tagcli.metadata.fields import JOINER, OWN_NAMES, BrokenTagError, Field, FieldChange, Held
+from tagcli.metadata.fields import JOINER, OWN_NAMES, Field, FieldChange, Held, UnwritableError
 from tagcli.metadata.mp4_boxes import VERSION_BYTES, build_box
 from tagcli.metadata.mp4_items import FREEFORM, GENRE, UTF8, Datum, Item, build_datum, to_key
 
@@ -120,8 +120,8 @@ def _to_texts(change: FieldChange) -> list[str]:
 
 def _build_item(change: FieldChange, data: Iterable[Datum]) -> bytes:
     if any(datum.text is None and datum.shown in change.new for datum in data):
-        message = f"its {change.field} cannot be read, so nothing can be taken from it; replace it or leave it alone"
-        raise BrokenTagError(message)
+        message = f"its {change.field} cannot be read, and nothing taken from it"
+        raise UnwritableError(message)
     if not change.new:
         return b""
     boxes = [build_datum(text) for text in _to_texts(change)]

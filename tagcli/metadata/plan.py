@@ -320,7 +320,7 @@ def _translate_broken(path: Path) -> Iterator[None]:
         message = f"The tag of {path} is {error}, which cannot be written back; convert it with a tag editor first."
         raise UnsupportedContainerError(message, path=path) from error
     except UnwritableError as error:
-        message = f"Nothing is written into {path}: {error}."
+        message = f"{path} cannot take the change: {error}, so nothing is written."
         raise MetadataError(message, path=path) from error
     except BrokenTagError as error:
         message = f"The metadata of {path} are damaged ({error}), so nothing is written; repair them with a tag editor."

@@ -49,7 +49,7 @@ def choose_changes(held: Mapping[Field, Held], fields: Fields, policies: Policie
             continue
         now, candidates, policy = held[shared], _leave_doubles_out(fields.shared[shared]), policies.of(shared)
         if policy is FieldPolicy.APPEND and candidates and now.is_opaque:
-            message = f"its {shared} cannot be read, so nothing can be added to it; replace it or leave it alone"
+            message = f"its {shared} cannot be read, and not be added to"
             raise UnwritableError(message)
         wanted[shared] = _choose_shared_values(now, candidates, policy)
         had = {*now.values, *now.named}
