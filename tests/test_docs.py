@@ -93,12 +93,6 @@ def all_commands(command=PROGRAM, name="tagcli"):
 
 
 @pytest.mark.parametrize("line", list(examples(code_lines)))
-def test_the_names_of_fields_are_those_of_the_program():
-    command = [sys.executable, str(ROOT / "docs" / "generate_metadata.py")]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
-    assert done.stdout == read("docs/metadata.md"), "run docs/generate_metadata.py"
-
-
 def test_every_example_can_be_parsed(line):
     calls = tagcli_calls(line)
     assert calls
@@ -270,3 +264,9 @@ def test_an_installed_wheel_without_weights_says_how_to_get_some(installed, tmp_
     assert {row["state"] for row in json.loads(run_installed(bare, "weights", "list", "--format", "json").stdout)} == {
         "available"
     }
+
+
+def test_the_names_of_fields_are_those_of_the_program():
+    command = [sys.executable, str(ROOT / "docs" / "generate_metadata.py")]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert done.stdout == read("docs/metadata.md"), "run docs/generate_metadata.py"

@@ -187,6 +187,17 @@ def test_killed_at_any_moment(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
+def test_kill_benchmark(tmp_path):
+    """A few of its trials: killed, written again, undone, over files of every container."""
+    command = [sys.executable, "benchmarks/kill.py", "--trials", "4", "--big-mb", "4", "--folder", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "4 kills in `write`" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
 def leftover_of(path):
     """Return where the copy of a file lies, by letting a write fail and looking."""
     seen = []
