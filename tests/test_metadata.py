@@ -36,6 +36,7 @@ from tagcli.metadata import (
     Policies,
     StoredField,
     apply_plan,
+    plan_removal,
     plan_write,
     read_metadata,
 )
@@ -288,6 +289,16 @@ def test_genre_that_cannot_be_read(path):
     assert walk_id3(path.read_bytes())[1][0] == encrypted
     write(path, genre=FieldPolicy.REPLACE)
     assert texts(path, "TCON") == [("Rock",)]
+
+
+def test_nothing_is_taken_from_a_genre_of_which_a_part_cannot_be_read(path):
+    write(path)
+    frames = walk_id3(path.read_bytes())[1]
+    path.write_bytes(id3_tag(4, [*frames, id3_frame(4, "TCON", b"\x01secret", 0x0004)]) + mp3())
+    before = path.read_bytes()
+    with pytest.raises(MetadataError, match="its genre cannot be read, and nothing taken from it"):
+        plan_removal(path)
+    assert path.read_bytes() == before
 
 
 # What is never touched

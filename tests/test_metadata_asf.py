@@ -639,6 +639,24 @@ def test_damaged_headers_are_refused_and_kept(path, damage):
     assert path.read_bytes() == damaged
 
 
+@pytest.mark.parametrize(
+    "cut",
+    [
+        asf_object(EXTENDED, b""),
+        asf_object(LIBRARY, b"\1"),
+        asf_object(CONTENT, bytes(9)),
+        asf_object(EXTENSION, EXTENSION_HEAD),
+        attribute_list(EXTENDED, [described("A", "")[:-3]]),
+        attribute_list(LIBRARY, [stored("A", "")[:11]]),
+    ],
+)
+def test_objects_that_end_too_early_are_refused(tmp_path, parts, cut):
+    path = tmp_path / "track.wma"
+    path.write_bytes(build(parts, [cut]))
+    with pytest.raises(MetadataError, match="damaged"):
+        plan_write(path, make_fields())
+
+
 def test_more_attributes_than_can_be_counted_are_refused(tmp_path, parts):
     path = tmp_path / "track.wma"
     path.write_bytes(build(parts, [attribute_list(EXTENDED, [described("", b"")] * 65_533)]))
@@ -648,11 +666,11 @@ def test_more_attributes_than_can_be_counted_are_refused(tmp_path, parts):
     assert path.read_bytes() == before
 
 
-@given(data=st.binary(max_size=200), count=st.integers(0, 3), size=st.integers(0, 300))
+@given(data=st.binary(max_size=200), count=st.integers(0, 3), n_more=st.sampled_from([0, 0, 0, -1, 1]))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_random_bytes_never_crash(tmp_path, data, count, size):
+def test_random_bytes_never_crash(tmp_path, data, count, n_more):
     path = tmp_path / "track.wma"
-    path.write_bytes(bytes.fromhex(HEADER) + struct.pack("<QLH", size, count, 0x0201) + data)
+    path.write_bytes(bytes.fromhex(HEADER) + struct.pack("<QLH", 30 + len(data) + n_more, count, 0x0201) + data)
     for act in (lambda: plan_write(path, make_fields()), lambda: read_metadata(path)):
         with suppress(TagcliError):
             act()

@@ -70,10 +70,21 @@ def choose_removal(held: Mapping[Field, Held]) -> tuple[FieldChange, ...]:
     -------
     tuple of FieldChange
         The changes; empty when nothing is tagcli's.
+
+    Raises
+    ------
+    UnwritableError
+        When a part of a field cannot be read and another part is to be removed.
     """
     ours = list_added(held)
     wanted: dict[Field, tuple[str, ...]] = dict.fromkeys(OWN_NAMES, ())
-    wanted |= {shared: _without(held[shared].values, ours[shared]) for shared in SHARED_FIELDS if shared in held}
+    for shared in SHARED_FIELDS:
+        if shared not in held:
+            continue
+        wanted[shared] = _without(held[shared].values, ours[shared])
+        if held[shared].is_opaque and wanted[shared] != held[shared].values:
+            message = f"its {shared} cannot be read, and nothing taken from it"
+            raise UnwritableError(message)
     return _list_changes(held, wanted)
 
 
