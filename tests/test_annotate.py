@@ -142,7 +142,7 @@ def test_the_genre_follows_the_policy(row, header):
 
 
 def test_a_container_that_is_not_written_keeps_its_bytes_and_stays_tagged(row, header, music, encode, tmp_path):
-    path = encode(tmp_path / "a.wav", music(1, 8000), 8000)
+    path = encode(tmp_path / "a.aac", music(1, 8000), 8000)
     content = path.read_bytes()
     stored = store(dataclasses.replace(row, path=path), policy_of(header), heard=None)
     assert (stored.status, stored.reason, stored.written) == (Status.OK, None, Written.UNSUPPORTED)

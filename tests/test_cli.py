@@ -467,7 +467,7 @@ def test_a_plan_is_made_then_written_shown_and_found_unchanged(predict, sound, s
     arguments = (sound, "--format", "jsonl", "--threshold", "0")
     before = contents(sound)
     assert written(predict(*arguments)) == [None] * 6
-    planned = ["planned", "unsupported", "unsupported", "planned", "planned", None]
+    planned = ["planned"] * 5 + [None]
     assert written(predict(*arguments, "--dry-run")) == planned
     assert written(predict(*arguments, "--dry-run", "--write")) == planned
     assert contents(sound) == before
@@ -475,7 +475,7 @@ def test_a_plan_is_made_then_written_shown_and_found_unchanged(predict, sound, s
     result = predict(*arguments, "--write")
     assert written(result) == [state and state.replace("planned", "written") for state in planned]
     after = contents(sound)
-    assert {name for name in before if after[name] != before[name]} == {"a.mp3", "d.flac", "e.mp3"}
+    assert {name for name in before if after[name] != before[name]} == set(before) - {"f.wav"}
     for name in ("a.mp3", "d.flac"):
         assert after[name].endswith(before[name][-10_000:])
 
@@ -528,9 +528,10 @@ def test_a_file_that_cannot_be_written_fails_and_the_others_are_written(predict,
     assert "write_failed" in result.stderr
 
 
-def test_show_tells_what_it_cannot_read(sound):
-    result = run("show", sound / "a.mp3", sound / "b.wav")
-    assert str(sound / "b.wav") in result.stdout
+def test_show_tells_what_it_cannot_read(sound, music, encode):
+    raw = encode(sound / "h.aac", music(1, 44_100), 44_100)
+    result = run("show", sound / "a.mp3", raw)
+    assert str(raw) in result.stdout
     assert "into which tagcli does not write" in result.stderr
     (sound / "a.mp3").write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x20" + b"\x01" * 32 + (sound / "a.mp3").read_bytes())
     assert "damaged" in run("show", sound / "a.mp3", code=3).stderr
@@ -544,15 +545,16 @@ def seen_as(player, path):
     return {seen["field"]: seen for seen in track["seen"]}
 
 
-def test_show_tells_what_a_player_makes_of_a_file(sound):
+def test_show_tells_what_a_player_makes_of_a_file(sound, music, encode):
+    raw = encode(sound / "h.aac", music(1, 44_100), 44_100)
     flac = FLAC(sound / "d.flac")
     flac["GENRE"], flac["MOOD"] = ["Drum, Bass", "Rock"], ["sad"]
     flac.save()
-    shown = json.loads(run("show", sound / "d.flac", sound / "b.wav", "--as", "navidrome", "--format", "json").stdout)
+    shown = json.loads(run("show", sound / "d.flac", raw, "--as", "navidrome", "--format", "json").stdout)
     assert list(shown) == ["format_version", "as", "tracks"]
     assert shown["as"] == "navidrome"
-    wav, track = sorted(shown["tracks"], key=lambda track: "seen" in track)
-    assert "unsupported" in wav
+    other, track = sorted(shown["tracks"], key=lambda track: "seen" in track)
+    assert "unsupported" in other
     assert track["seen"] == [
         {
             "field": "genre",

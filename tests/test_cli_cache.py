@@ -188,7 +188,7 @@ def test_embeddings_and_scores_over_time_are_as_fresh(predict, collection, tmp_p
 
 def test_written_files_are_known_by_sight_and_written_once(predict, collection, monkeypatch):
     written = predict(collection, "--write", "--threshold", "0")
-    assert [row["written"] for row in written["tracks"]] == ["written", "unsupported", "written", None, None]
+    assert [row["written"] for row in written["tracks"]] == ["written", "written", "written", None, None]
 
     def refuse(path):
         raise AssertionError(path)
@@ -196,7 +196,7 @@ def test_written_files_are_known_by_sight_and_written_once(predict, collection, 
     monkeypatch.setattr(tagcli.tagger.memory, "hash_payload", refuse)
     again = predict(collection, "--write", "--threshold", "0")
     assert recalled(again) == 5
-    assert [row["written"] for row in again["tracks"]] == ["unchanged", "unsupported", "unchanged", None, None]
+    assert [row["written"] for row in again["tracks"]] == ["unchanged", "unchanged", "unchanged", None, None]
     assert [row["tags"] for row in again["tracks"]] == [row["tags"] for row in written["tracks"]]
 
 

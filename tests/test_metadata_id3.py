@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metadata_files import id3_frame, id3_tag, text_content, unsynchronise, walk_id3
 
-from tagcli.metadata.fields import StoredField
+from tagcli.metadata.fields import StoredField, UnwritableError
 from tagcli.metadata.frames import decode_text, describe_frame, encode_text, name_genres
 from tagcli.metadata.id3 import (
     FRESH_PADDING_BYTES,
@@ -162,7 +162,7 @@ def test_other_versions_are_refused(version):
 
 def test_a_tag_has_a_largest_size():
     frame = RawFrame(raw=bytes(1 << 27))
-    with pytest.raises(BrokenTagError):
+    with pytest.raises(UnwritableError):
         build_tag(Tag(version=4), [frame, frame])
 
 
