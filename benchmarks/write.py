@@ -144,7 +144,7 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, nargs="+", default=[100, 1000, 10_000])
-    parser.add_argument("--rounds", type=int, nargs="+", default=[10, 5, 2], help="for each number of files")
+    parser.add_argument("--rounds", type=int, nargs="+", default=[10, 5, 3], help="for each number of files")
     parser.add_argument("--folder", type=Path, help="in which a temporary one is made to work in")
     arguments = parser.parse_args()
     if len(arguments.rounds) != len(arguments.files):

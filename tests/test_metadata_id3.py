@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from metadata_files import id3_frame, id3_tag, text_content, unsynchronise, walk_id3
 
 from tagcli.metadata.fields import StoredField, UnwritableError
-from tagcli.metadata.frames import decode_text, describe_frame, encode_text, name_genres
+from tagcli.metadata.frames import _read_text, decode_text, describe_frame, encode_text, name_genres
 from tagcli.metadata.id3 import (
     FRESH_PADDING_BYTES,
     BrokenTagError,
@@ -256,3 +256,22 @@ def test_frames_of_an_unsynchronised_v24_tag():
     content = unsynchronise(text_content("MOOD\0ÿ\0", 0))
     tag = parse_tag(id3_tag(4, [id3_frame(4, "TXXX", content)], flags=0x80))
     assert decode_text(tag, tag.frames[0]) == StoredField(field="TXXX:MOOD", values=("ÿ",))
+
+
+def test_the_same_frame_in_tags_of_another_kind():
+    """What was read of a frame before does not decide what it says in another tag."""
+    frame = RawFrame(raw=id3_frame(4, "TXXX", b"\0MOOD\0\xff\0\xe0"))
+    verbatim, unsynchronised = Tag(version=4), Tag(version=4, flags=0x80)
+    for _ in range(2):
+        assert decode_text(verbatim, frame).values == ("\xff", "\xe0")
+        assert decode_text(unsynchronised, frame).values == ("\xff\xe0",)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_large_text_is_remembered(packed):
+    text = b"\0MOOD\0" + bytes(1 << 20).replace(b"\0", b"x")
+    content = len(text).to_bytes(4, "big") + zlib.compress(text) if packed else text
+    n_before = _read_text.cache_info().misses
+    tag = parse_tag(id3_tag(3, [id3_frame(3, "TXXX", content, 0x80 if packed else 0)]))
+    assert len(decode_text(tag, tag.frames[0]).values[0]) == 1 << 20
+    assert _read_text.cache_info().misses == n_before

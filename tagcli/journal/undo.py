@@ -9,7 +9,7 @@ from tagcli.journal import Journal
 from tagcli.journal.patch import read_patch
 from tagcli.journal.records import Entry
 from tagcli.payload import hash_payload
-from tagcli.replacement import Replacement, replace_file, resolve_target
+from tagcli.replacement import Replacement, remove_leftover, replace_file, resolve_target
 
 
 class Undone(StrEnum):
@@ -52,6 +52,7 @@ def undo_write(journal: Journal, entry: Entry) -> Undone:
     target, identity = resolve_target(entry.path)
     sha256 = hash_file(target)
     if sha256 == entry.old.sha256:
+        remove_leftover(target)
         journal.mark_undone(entry)
         return Undone.UNCHANGED
     if sha256 != entry.new.sha256:

@@ -1,6 +1,7 @@
 """What single ID3v2 frames say: decoded and encoded by mutagen."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ _TEXT_FRAMES = {
 # Mutagen stumbles over some other frames when they are damaged.
 _SHOWN_KINDS = (id3.TextFrame, id3.PairedTextFrame, id3.UrlFrame, id3.USLT, id3.APIC, id3.PRIV, id3.UFID, id3.GEOB)
 _SHOWN_FRAMES = {name: kind for name, kind in id3.Frames.items() if issubclass(kind, _SHOWN_KINDS)}
+# A write reads the same frames again and again, to plan and to prove, and many are the same in the next file.
+_REMEMBERED_FRAMES = 256
+_REMEMBERED_BYTES = 1 << 12  # of one frame that is not packed, so that no hostile file fills the memory
 
 
 def decode_text(tag: Tag, frame: RawFrame) -> StoredField | None:
@@ -46,8 +50,9 @@ def decode_text(tag: Tag, frame: RawFrame) -> StoredField | None:
     """
     if frame.id not in _TEXT_FRAMES:
         return None
-    decoded = _decode(tag, frame, known_frames=_TEXT_FRAMES)
-    return None if decoded is None else StoredField(field=decoded.HashKey, values=tuple(decoded.text))
+    is_small = len(frame.raw) <= _REMEMBERED_BYTES and not any(frame.flags)
+    read = _read_text if is_small else _read_text.__wrapped__
+    return read(_without_frames(tag), frame)
 
 
 def encode_text(tag: Tag, stored: StoredField) -> RawFrame:
@@ -195,7 +200,7 @@ def describe_frame(tag: Tag, frame: RawFrame) -> StoredField:
         Its name and values; binary content is described by its kind and size.
     """
     opaque = StoredField(field=frame.id.rstrip(" \0"), values=(f"<{len(frame.content)} bytes>",))
-    decoded = _decode(tag, frame, known_frames=_SHOWN_FRAMES)
+    decoded = _decode(_without_frames(tag), frame, known_frames=_SHOWN_FRAMES)
     match decoded:
         case id3.APIC():
             return StoredField(field=decoded.HashKey, values=(f"<{decoded.mime}, {len(decoded.data)} bytes>",))
@@ -216,11 +221,20 @@ def describe_frame(tag: Tag, frame: RawFrame) -> StoredField:
             return opaque
 
 
-def _decode(tag: Tag, frame: RawFrame, *, known_frames: dict[str, Any]) -> Any:
+@lru_cache(_REMEMBERED_FRAMES)
+def _read_text(alone: Tag, frame: RawFrame) -> StoredField | None:
+    decoded = _decode(alone, frame, known_frames=_TEXT_FRAMES)
+    return None if decoded is None else StoredField(field=decoded.HashKey, values=tuple(decoded.text))
+
+
+def _without_frames(tag: Tag) -> Tag:
+    """Give what of a tag decides how a frame is read."""
+    return Tag(version=tag.version, flags=tag.flags & UNSYNCHRONISATION if tag.version == 4 else 0)
+
+
+def _decode(alone: Tag, frame: RawFrame, *, known_frames: dict[str, Any]) -> Any:
     """Let mutagen read a tag of this one frame; None when it cannot."""
-    flags = tag.flags & UNSYNCHRONISATION if tag.version == 4 else 0
-    alone = Tag(version=tag.version, flags=flags)
-    data = build_tag(alone, [resize_frame(frame, plain=tag.version == 3)])
+    data = build_tag(alone, [resize_frame(frame, plain=alone.version == 3)])
     try:
         tags = id3.ID3(BytesIO(data), known_frames=known_frames, translate=False, load_v1=False)
     except MutagenError:

@@ -6,7 +6,7 @@ structure sections 3 to 6).
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tagcli.files import Piece, Span
 from tagcli.metadata.fields import BrokenTagError, UnknownVersionError, UnwritableError
@@ -314,7 +314,7 @@ def _locate(frames: Iterable[RawFrame], start: int) -> tuple[RawFrame, ...]:
     located = []
     for frame in frames:
         end = start + len(frame.raw)
-        located.append(replace(frame, place=Span(start=start, end=end)))
+        located.append(RawFrame(raw=frame.raw, place=Span(start=start, end=end)))
         start = end
     return tuple(located)
 
