@@ -6,9 +6,11 @@ import logging
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 LOCK_ATTEMPTS = 5
 """How often a copy is asked for anew when another process removes it at the very moment."""
+STALE_SECONDS = 3600.0
+"""Where the file system has no locks, a copy that nobody has written to for so long is nobody's."""
 
 _REASONS = {
     errno.ENOSPC: "there is no room left on the disk; free some and run again",
@@ -142,7 +146,7 @@ def replace_file(
             if replacement.mtime_ns is not None:
                 os.utime(copy_path, ns=(os.fstat(source.fileno()).st_atime_ns, replacement.mtime_ns))
             os.fsync(copy.fileno())
-            old_sha256, new_sha256 = _hash(source), _check_copy(replacement, copy_path, source)
+            old_sha256, new_sha256 = _hash(source), _check_copy(replacement, copy, source)
             prove(copy_path)
             n_names = os.fstat(source.fileno()).st_nlink
             _check_unchanged(replacement)
@@ -151,12 +155,45 @@ def replace_file(
             if note is not None:
                 note(versions)
                 _check_unchanged(replacement)
+            if not _is_at(copy, copy_path):
+                raise _busy(copy_path)
             copy_path.replace(target)
             identity = FileIdentity.from_status(os.fstat(copy.fileno()))  # a rename changes the status
         _sync_folder(target.parent)
     if n_names > 1:
         logger.warning("%s had %d names (hard links); only this one has the new tags.", path, n_names)
     return replace(versions, new=identity)
+
+
+def write_file_beside(path: Path, target: Path, content: bytes) -> None:
+    """Write a small file beside another, wholly or not at all.
+
+    Parameters
+    ----------
+    path
+        The other file; its permissions are taken.
+    target
+        The small file; it need not exist.
+    content
+        What it is to hold.
+
+    Raises
+    ------
+    MetadataError
+        When it cannot be written.
+    """
+    with _translate_os_errors(target):
+        copy_path = _copy_path(target)
+        with _locked_copy(copy_path) as copy:
+            copy.write(content)
+            copy.flush()
+            if sys.platform != "win32":
+                os.fchmod(copy.fileno(), stat.S_IMODE(path.stat().st_mode) & 0o666)
+            os.fsync(copy.fileno())
+            if not _is_at(copy, copy_path):
+                raise _busy(copy_path)
+            copy_path.replace(target)
+        _sync_folder(target.parent)
 
 
 def remove_leftover(target: Path) -> None:
@@ -205,7 +242,7 @@ def _locked_copy(copy_path: Path) -> Iterator[BinaryIO]:
     else:
         raise _busy(copy_path)
     with copy:
-        if not _lock(copy) or not _is_at(copy, copy_path):
+        if _lock(copy) is _Lock.TAKEN or not _is_at(copy, copy_path):
             raise _busy(copy_path)
         try:
             yield copy
@@ -220,7 +257,9 @@ def _remove_stale(copy_path: Path) -> None:
     """Remove what is at the path unless another process has a lock on it."""
     try:
         with _open_private(copy_path, os.O_RDWR) as stale:
-            if not _lock(stale):
+            lock = _lock(stale)
+            is_fresh = time.time() - os.fstat(stale.fileno()).st_mtime < STALE_SECONDS
+            if lock is _Lock.TAKEN or (lock is _Lock.NONE and is_fresh):
                 raise _busy(copy_path)
             if _is_at(stale, copy_path):
                 copy_path.unlink()
@@ -238,16 +277,25 @@ def _open_private(path: Path, flags: int) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o600), "r+b")
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Lock a file for this process; False when another one has it. Where there are no locks, every file is free."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            logger.debug("No lock: %s", error)
-    return True
+class _Lock(Enum):
+    """What came of locking a file for this process: ours, another one's, or there are no locks."""
+
+    OURS = auto()
+    TAKEN = auto()
+    NONE = auto()
+
+
+def _lock(file: BinaryIO) -> _Lock:
+    if sys.platform == "win32":
+        return _Lock.NONE
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _Lock.TAKEN
+    except OSError as error:
+        logger.debug("No lock: %s", error)
+        return _Lock.NONE
+    return _Lock.OURS
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
@@ -267,16 +315,16 @@ def _hash(file: BufferedReader) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_copy(replacement: Replacement, copy_path: Path, source: BufferedReader) -> str:
+def _check_copy(replacement: Replacement, copy: BinaryIO, source: BufferedReader) -> str:
     """Prove, by reading both again, that a copy is made of its pieces; give its hash."""
     digest = hashlib.sha256()
-    with copy_path.open("rb") as copy:
-        is_right = True
-        for block in read_pieces(source, replacement.pieces):
-            data = copy.read(len(block))
-            is_right = is_right and data == bytes(block)  # comparing a memoryview is 20 times as slow
-            digest.update(data)
-        is_right = is_right and not copy.read(1)
+    copy.seek(0)
+    is_right = True
+    for block in read_pieces(source, replacement.pieces):
+        data = copy.read(len(block))
+        is_right = is_right and data == bytes(block)  # comparing a memoryview is 20 times as slow
+        digest.update(data)
+    is_right = is_right and not copy.read(1)
     if not is_right or os.fstat(source.fileno()).st_size != replacement.identity.size:
         message = f"The copy of {replacement.path} did not come out right, so nothing is written; check the disk."
         raise MetadataError(message, path=replacement.path)

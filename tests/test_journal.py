@@ -1,5 +1,6 @@
 """The journal: what is noted before a write, and the way back to the very same bytes."""
 
+import dataclasses
 import io
 import os
 import random
@@ -20,7 +21,7 @@ from metadata_files import FAKE_MP3_FRAME, encode_audio, id3_frame, id3_tag, id3
 
 import tagcli.journal
 from tagcli.errors import JournalError, MetadataError
-from tagcli.files import Span, hash_file, join_pieces, measure_pieces, read_pieces
+from tagcli.files import FileIdentity, Span, hash_file, join_pieces, measure_pieces, read_pieces
 from tagcli.journal import Journal, Recorder, default_journal_path
 from tagcli.journal.patch import make_patch, read_patch
 from tagcli.journal.undo import Identity, Undone, undo_write, verify_audio
@@ -199,6 +200,23 @@ def test_a_patch_that_does_not_give_the_old_version_back_changes_nothing(path, j
         undo_write(journal, entry)
 
 
+def test_a_version_that_came_back_by_itself_can_still_be_undone_in_order(path, journal):
+    """Written, cleared to the same bytes, undone in the wrong order: no step takes the way back away."""
+    before = path.read_bytes()
+    write(journal, path)
+    written = path.read_bytes()
+    Recorder(journal, "clear").apply(plan_removal(path))
+    assert path.read_bytes() == before
+    second, first = journal.list_entries()
+    assert undo_write(journal, first) is Undone.UNCHANGED
+    assert undo_write(journal, second) is Undone.UNDONE
+    assert path.read_bytes() == written
+    second, first = journal.list_entries()
+    assert (second.is_undone, first.is_undone) == (True, False)
+    assert undo_write(journal, first) is Undone.UNDONE
+    assert path.read_bytes() == before
+
+
 def test_nothing_to_write_is_no_run(path, journal):
     write(journal, path)
     recorder = Recorder(journal, "test")
@@ -304,6 +322,49 @@ def test_pruning_forgets_old_runs_only(path, journal):
     (entry,) = journal.list_entries()
     assert undo_write(journal, entry) is Undone.UNDONE
     assert journal.prune(days=0) == 0, "a run that began within this second is younger than that"
+
+
+def test_a_run_that_is_pruned_while_it_goes_on_can_be_undone(path, journal):
+    before = path.read_bytes()
+    recorder = Recorder(journal, "test")
+    recorder.apply(plan_write(path, make_fields("one")))
+    journal._database.write(lambda connection: connection.execute("UPDATE runs SET started = '2001-01-01T00:00:00Z'"))
+    middle = path.read_bytes()
+    assert journal.prune(days=30) == 1
+    recorder.apply(plan_write(path, make_fields("two")))
+    (entry,) = journal.list_entries()
+    assert undo_write(journal, entry) is Undone.UNDONE
+    assert path.read_bytes() == middle != before
+
+
+def test_large_inodes_and_late_times(path, journal, monkeypatch):
+    """As some file systems have them: 64 bits without a sign."""
+    from_status = FileIdentity.from_status.__func__
+
+    def enlarge(cls, status):
+        identity = from_status(cls, status)
+        return dataclasses.replace(identity, inode=identity.inode | 1 << 63, mtime_ns=identity.mtime_ns + (1 << 63))
+
+    monkeypatch.setattr(FileIdentity, "from_status", classmethod(enlarge))
+    write(journal, path)
+    assert len(list(journal.list_entries())) == 1
+
+
+def test_a_write_that_did_not_happen_leaves_no_entry_whoever_replaced_the_file(path, journal):
+    plan = plan_write(path, make_fields())
+    add = journal.add_entry
+
+    def add_and_replace(run, write):
+        number = add(run, write)
+        path.with_name("new").write_bytes(b"another program's")
+        path.with_name("new").replace(path)
+        return number
+
+    journal.add_entry = add_and_replace
+    with pytest.raises(MetadataError, match="changed by another program"):
+        Recorder(journal, "test").apply(plan)
+    assert path.read_bytes() == b"another program's"
+    assert list(journal.list_entries()) == []
 
 
 # Audio identity

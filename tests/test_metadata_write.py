@@ -23,6 +23,7 @@ from tagcli.errors import MetadataError
 from tagcli.files import read_pieces
 from tagcli.metadata import FieldPolicy, Fields, Policies, apply_plan, plan_write, read_metadata
 from tagcli.payload import hash_payload
+from tagcli.replacement import STALE_SECONDS
 
 REPOSITORY = Path(__file__).parents[1]
 FRAMES = [
@@ -256,6 +257,45 @@ def test_the_copy_is_locked_while_it_is_written(path, monkeypatch):
     apply_plan(plan)
     assert tried
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system without locks."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_a_fresh_copy_is_another_process_at_work(path):
+    copy = leftover_of(path)
+    copy.write_bytes(b"half a file")
+    plan = plan_write(path, make_fields())
+    with pytest.raises(MetadataError, match="Another process is writing"):
+        apply_plan(plan)
+    assert copy.read_bytes() == b"half a file"
+    os.utime(copy, (time.time() - STALE_SECONDS - 1,) * 2)
+    apply_plan(plan)
+    assert plan_write(path, make_fields()).is_empty
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_only_its_own_copy_takes_the_place_of_the_file(path, monkeypatch):
+    """Where locks are not shared between machines, another one may put half a copy there at the last moment."""
+    plan, content = plan_write(path, make_fields()), path.read_bytes()
+
+    def put_another_copy(_, copy):
+        copy.unlink()
+        copy.write_bytes(b"half a file")
+        return "0" * 64
+
+    monkeypatch.setattr("tagcli.metadata.plan._prove", put_another_copy)
+    with pytest.raises(MetadataError, match="Another process is writing"):
+        apply_plan(plan)
+    assert path.read_bytes() == content
 
 
 def test_what_stands_in_the_way_is_not_followed(path, tmp_path_factory):

@@ -18,7 +18,7 @@ from tagcli.database import Database, Design
 from tagcli.errors import JournalError
 from tagcli.files import open_track
 from tagcli.journal.patch import make_patch
-from tagcli.journal.records import Entry, FileState, Run, decode_changes, encode_changes
+from tagcli.journal.records import Entry, FileState, Run, RunStart, decode_changes, encode_changes
 from tagcli.metadata import Write, WritePlan, apply_plan
 from tagcli.replacement import Versions
 
@@ -97,6 +97,11 @@ class Journal:
         for row in self._database.read(f"{_ENTRY}{where} ORDER BY entries.id DESC", values):
             yield _make_entry(row)
 
+    def has_later_write(self, entry: Entry) -> bool:
+        """Tell whether a file was written again after a write, and that was not undone."""
+        query = "SELECT 1 FROM entries WHERE path = ? AND id > ? AND NOT is_undone LIMIT 1"
+        return bool(self._database.read(query, (os.fsencode(entry.path), entry.number)))
+
     def find_latest(self, path: Path) -> Entry | None:
         """Find the last write to a file, by its path with symbolic links resolved."""
         return self._find("path = ?", os.fsencode(path))
@@ -150,36 +155,40 @@ class Journal:
         rows = self._database.read(f"{_ENTRY} WHERE {where} ORDER BY entries.id DESC LIMIT 1", (value,))
         return _make_entry(rows[0]) if rows else None
 
-    def begin_run(self, command: str) -> int:
-        """Begin a run of a command; give its number."""
-        values = (_format_time(datetime.now(UTC)), command)
+    def begin_run(self, command: str) -> RunStart:
+        """Begin a run of a command."""
+        started = _format_time(datetime.now(UTC))
 
         def insert(connection: Connection) -> int | None:
-            return connection.execute("INSERT INTO runs (started, command) VALUES (?, ?)", values).lastrowid
+            insertion = "INSERT INTO runs (started, command) VALUES (?, ?)"
+            return connection.execute(insertion, (started, command)).lastrowid
 
-        return self._database.write(insert) or 0
+        return RunStart(number=self._database.write(insert) or 0, started=started, command=command)
 
-    def add_entry(self, run: int, write: Write) -> int:
+    def add_entry(self, run: RunStart, write: Write) -> int:
         """Note a write that is about to happen; give its number. It is on the disk when this returns."""
         plan, versions = write.plan, write.versions
         with open_track(plan.target) as (old, _):
             patch = make_patch(old, plan.pieces)
         values = (
-            run,
+            run.number,
             os.fsencode(plan.target),
-            versions.old.inode,
+            _fold(versions.old.inode),
             bytes.fromhex(write.payload_sha256),
             encode_changes(plan.changes),
             versions.old.size,
-            versions.old.mtime_ns,
+            _fold(versions.old.mtime_ns),
             bytes.fromhex(versions.old_sha256),
             versions.new.size,
-            versions.new.mtime_ns,
+            _fold(versions.new.mtime_ns),
             bytes.fromhex(versions.new_sha256),
             patch,
         )
 
         def insert(connection: Connection) -> int | None:
+            # somebody may have pruned the run while it goes on
+            again = (run.number, run.started, run.command)
+            connection.execute("INSERT OR IGNORE INTO runs (id, started, command) VALUES (?, ?, ?)", again)
             return connection.execute(
                 "INSERT INTO entries (run, path, inode, payload, changes, old_size, old_mtime_ns, old_sha256,"
                 " new_size, new_mtime_ns, new_sha256, patch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -210,7 +219,7 @@ class Recorder:
         self._journal = journal
         self._command = command
         self._keeps_mtime = keeps_mtime
-        self._run: int | None = None
+        self._run: RunStart | None = None
 
     def apply(self, plan: WritePlan) -> Versions | None:
         """Write what was planned; see `tagcli.metadata.apply_plan`.
@@ -232,28 +241,35 @@ class Recorder:
         JournalError
             When the journal cannot be written; the file is then as it was.
         """
-        entry: int | None = None
+        noted: list[tuple[int, Write]] = []
 
         def note(write: Write) -> None:
-            nonlocal entry
             if self._run is None:
                 self._run = self._journal.begin_run(self._command)
-            entry = self._journal.add_entry(self._run, write)
+            noted.append((self._journal.add_entry(self._run, write), write))
 
         try:
             return apply_plan(plan, keeps_mtime=self._keeps_mtime, note=note)
         except BaseException:
-            # replaced or not: what the file holds is looked at before anything is undone
-            if entry is not None and not _is_replaced(plan):
-                with suppress(JournalError):
-                    self._journal.remove_entry(entry)
+            for number, write in noted:
+                if not _has_happened(write):
+                    with suppress(JournalError):
+                        self._journal.remove_entry(number)
             raise
 
 
-def _is_replaced(plan: WritePlan) -> bool:
+def _has_happened(write: Write) -> bool:
+    """Tell whether the copy is in the place of the file; yes where that cannot be told."""
+    new = write.versions.new
     with suppress(OSError):
-        return plan.target.stat().st_ino != plan.identity.inode
+        status = write.plan.target.stat()
+        return (status.st_dev, status.st_ino) == (new.device, new.inode)
     return True
+
+
+def _fold(number: int) -> int:
+    """Make a number of 64 bits without a sign one with a sign, which SQLite can hold; some file systems need it."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _format_time(time: datetime) -> str:

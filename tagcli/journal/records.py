@@ -35,6 +35,21 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunStart:
+    """A run as it begins.
+
+    Parameters
+    ----------
+    number, started, command
+        As of `Run`.
+    """
+
+    number: int
+    started: str
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileState:
     """A version of a file.
 

@@ -53,7 +53,8 @@ def undo_write(journal: Journal, entry: Entry) -> Undone:
     sha256 = hash_file(target)
     if sha256 == entry.old.sha256:
         remove_leftover(target)
-        journal.mark_undone(entry)
+        if not journal.has_later_write(entry):  # else undoing that one would bring this one's version back
+            journal.mark_undone(entry)
         return Undone.UNCHANGED
     if sha256 != entry.new.sha256:
         message = (

@@ -8,6 +8,7 @@ from typing import Any
 
 from tagcli.errors import MetadataError
 from tagcli.metadata.fields import SCORE_DECIMALS, Fields
+from tagcli.replacement import write_file_beside
 
 SUFFIX = ".tagcli.json"
 FORMAT_VERSION = 1
@@ -59,20 +60,8 @@ def write_sidecar(path: Path, fields: Fields, *, is_dry_run: bool = False) -> bo
         raise MetadataError(message, path=path)
     if is_dry_run:
         return True
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(content, file, ensure_ascii=False, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        message = f"{target} cannot be written ({error.strerror}); check the folder and the room on the disk."
-        raise MetadataError(message, path=path) from error
+    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    write_file_beside(path, target, text.encode())
     return True
 
 
