@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from mutagen.id3 import ID3
 
 from tagcli import annotate, journal
 from tagcli.annotate import STORED_SCORE, make_fields, make_policy, store_row
@@ -134,9 +135,18 @@ def test_the_genre_follows_the_policy(row, header):
     other = dataclasses.replace(row, tags=TAGS[3:])
     everything = {"threshold": 0.0}
     store(other, policy_of(header, **everything), heard=None)
-    assert fields_of(row.path)["TCON"] == ("Rock",)
+    assert fields_of(row.path)["TCON"] == ("Jazz",), "a genre of tagcli's own is no genre of the user's"
+    tags = ID3(row.path)
+    tags["TCON"].text = ["Blues"]
+    tags.save()
+    store(row, policy_of(header, **everything), heard=None)
+    assert fields_of(row.path)["TCON"] == ("Blues",)
     store(other, policy_of(header, policies=Policies(genre=FieldPolicy.APPEND), **everything), heard=None)
-    assert fields_of(row.path)["TCON"] == ("Rock", "Jazz")
+    assert fields_of(row.path)["TCON"] == ("Blues", "Jazz")
+    store(row, policy_of(header, policies=Policies(genre=FieldPolicy.APPEND), **everything), heard=None)
+    assert fields_of(row.path)["TCON"] == ("Blues", "Rock", "Jazz")
+    store(other, policy_of(header, **everything), heard=None)
+    assert fields_of(row.path)["TCON"] == ("Blues", "Rock", "Jazz"), "where the user has a genre, fill leaves all"
     store(other, policy_of(header, policies=Policies(genre=FieldPolicy.REPLACE), **everything), heard=None)
     assert fields_of(row.path)["TCON"] == ("Jazz",)
 

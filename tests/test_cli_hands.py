@@ -100,7 +100,7 @@ def test_a_dry_run_tells_old_and_new_and_whether_the_file_keeps_its_size(music, 
     lines = run("write", results, "--dry-run", "--comment", "fill").stdout.splitlines()
     assert lines[0].endswith("\tplanned")
     assert "    TCON: (nothing) -> rock" in lines
-    assert "    COMM::eng: (nothing) -> rock | guitar" in lines
+    assert "    COMM::eng: (nothing) -> rock; guitar" in lines
     assert lines.count("    fits into the padding") == 2
     planned = json.loads(run("write", results, "--dry-run", "--format", "json").stdout)["tracks"]
     assert [track.get("fits_padding") for track in planned] == [True, True, None]

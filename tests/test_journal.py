@@ -494,3 +494,44 @@ def test_any_writes_are_undone_to_the_same_bytes(path, journal, versions, paddin
         if entry.number not in seen:
             assert undo_write(journal, entry) is Undone.UNDONE
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, OLD_TIME_NS)
+
+
+# Texts of the user's
+
+
+THEIRS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize("muxer", ["mp3", "flac", "ogg", "ipod", "asf", "wav", "wv"])
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(theirs=THEIRS.filter(str.strip), tags=st.lists(st.sampled_from(["rock", "jazz", "pop"]), unique=True))
+def test_a_comment_is_added_to_and_given_back_as_it_was(tmp_path, muxer, theirs, tags):
+    codec = {"ogg": "libopus", "ipod": "aac", "asf": "wmav2", "wav": "pcm_s16le", "wv": "wavpack"}.get(muxer, muxer)
+    path = tmp_path / "track"
+    path.write_bytes(encode_audio(codec, muxer))
+    append = Policies(genre=FieldPolicy.NEVER, mood=FieldPolicy.NEVER, comment=FieldPolicy.APPEND)
+    replace = Policies(genre=FieldPolicy.NEVER, mood=FieldPolicy.NEVER, comment=FieldPolicy.REPLACE)
+    put_comment(path, theirs, replace)
+    remove_added(path)
+    fields = make_fields(comment=tuple(tags), genres=())
+    apply_plan(plan_write(path, fields, policies=append))
+    written = comment_of(path)
+    assert written.startswith(theirs)
+    assert plan_write(path, fields, policies=append).is_empty
+    apply_plan(plan_removal(path))
+    assert comment_of(path) == theirs
+
+
+def put_comment(path, text, policies):
+    fields = make_fields(tags=(), scores=(), model="", settings="", genres=())
+    object.__setattr__(fields, "comment", (text,))  # also what is no tag
+    apply_plan(plan_write(path, fields, policies=policies))
+
+
+def comment_of(path):
+    fields = make_fields(comment=("x",), genres=())
+    policies = Policies(genre=FieldPolicy.NEVER, mood=FieldPolicy.NEVER, comment=FieldPolicy.REPLACE)
+    (text,) = next(
+        change.old for change in plan_write(path, fields, policies=policies).changes if change.field == "comment"
+    )
+    return text

@@ -148,7 +148,7 @@ def test_planning_touches_nothing(path):
         ({"model": "other", "scores": (0.9131, 0.5)}, ("TXXX:TAGCLI_SCORES", "TXXX:TAGCLI_MODEL")),
         ({"settings": "clips=middle"}, ("TXXX:TAGCLI_SETTINGS",)),
         ({"settings": ""}, ("TXXX:TAGCLI_SETTINGS",)),
-        ({"genres": ("Jazz",)}, ()),
+        ({"genres": ("Jazz",)}, ("TCON", "TXXX:TAGCLI_ADDED")),
         ({"tags": (), "scores": ()}, ("TXXX:TAGCLI_TAGS", "TXXX:TAGCLI_SCORES")),
     ],
 )
@@ -169,12 +169,7 @@ def test_small_steps_do_not_add_up_unseen(path):
 def test_no_tags_leave_model_and_settings_only(path):
     write(path)
     write(path, make_fields(tags=(), scores=(), genres=()))
-    assert sorted(ID3(path, load_v1=False)) == [
-        "TCON",
-        "TXXX:TAGCLI_ADDED",
-        "TXXX:TAGCLI_MODEL",
-        "TXXX:TAGCLI_SETTINGS",
-    ]
+    assert sorted(ID3(path, load_v1=False)) == ["TXXX:TAGCLI_MODEL", "TXXX:TAGCLI_SETTINGS"]
 
 
 @pytest.mark.parametrize(("number", "genres"), [(17, ["Rock"]), (255, ["Jazz"])], ids=["rock", "no genre"])
@@ -546,7 +541,7 @@ def test_random_bytes_never_crash(tmp_path, data, head):
     except TagcliError:
         assert path.read_bytes() == head + data + FAKE_MP3_FRAME * 2
     else:
-        assert path.read_bytes().endswith(FAKE_MP3_FRAME * 2)
+        assert FAKE_MP3_FRAME * 2 in path.read_bytes()
 
 
 def test_damaged_tag_that_hides_all_audio(path):

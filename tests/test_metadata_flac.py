@@ -146,8 +146,6 @@ def test_no_tags_leave_model_and_settings_only(path):
     assert {key.upper() for key, _ in tags} == {
         "TITLE",
         "ARTIST",
-        "GENRE",
-        "TAGCLI_ADDED",
         "TAGCLI_MODEL",
         "TAGCLI_SETTINGS",
     }

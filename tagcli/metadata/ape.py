@@ -14,7 +14,7 @@ from mutagen.apev2 import APEv2
 
 from tagcli.files import Piece, Span, open_track, read_at
 from tagcli.metadata.ape_tag import KIND_MASK, Item, lay_out_tag, make_tag, read_tag
-from tagcli.metadata.fields import JOINER, OWN_NAMES, Dialect, Field, FieldChange, Held, StoredField
+from tagcli.metadata.fields import OWN_NAMES, Dialect, Field, FieldChange, Held, StoredField
 from tagcli.outer_tags import find_content_of
 
 KEYS = {**OWN_NAMES, Field.GENRE: "Genre", Field.MOOD: "Mood", Field.GROUPING: "Grouping", Field.COMMENT: "Comment"}
@@ -58,8 +58,6 @@ class ApeDocument:
             if None in texts:
                 held[kind] = Held(name=key, values=(_UNREADABLE,), is_opaque=True)
                 continue
-            if kind is Field.COMMENT:
-                values = tuple(part for text in values for part in text.split(JOINER))
             held[kind] = Held(name=key, values=values, is_tidy=len(items) < 2)
         return held
 
@@ -89,7 +87,7 @@ class ApeDocument:
         if items:
             data = b"".join(piece for piece in lay_out_tag(make_tag(0), items) if isinstance(piece, bytes))
             stored = APEv2(BytesIO(data))  # type: ignore[no-untyped-call]  # mutagen has no types
-        return [change.name for change in changes if list(stored.get(change.name, [])) != list(_to_texts(change))]
+        return [change.name for change in changes if list(stored.get(change.name, [])) != list(change.new)]
 
     def describe(self) -> tuple[StoredField, ...]:
         """Make all items readable."""
@@ -124,13 +122,8 @@ def change_items(items: tuple[Item, ...], changes: tuple[FieldChange, ...]) -> t
     return (*changed, *added)
 
 
-def _to_texts(change: FieldChange) -> tuple[str, ...]:
-    """Give the texts of a change; a comment is one text, as players show the first one only."""
-    return (JOINER.join(change.new),) if change.field is Field.COMMENT and change.new else change.new
-
-
 def _build_value(change: FieldChange) -> bytes:
-    return "\0".join(_to_texts(change)).encode()
+    return "\0".join(change.new).encode()
 
 
 def _names_of(changes: Iterable[FieldChange]) -> set[str]:

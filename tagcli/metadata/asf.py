@@ -38,7 +38,7 @@ from tagcli.metadata.asf_header import (
     parse_header,
     walk_objects,
 )
-from tagcli.metadata.fields import JOINER, OWN_NAMES, BrokenTagError, Dialect, Field, FieldChange, Held, StoredField
+from tagcli.metadata.fields import OWN_NAMES, BrokenTagError, Dialect, Field, FieldChange, Held, StoredField
 from tagcli.outer_tags import find_content_of
 
 NAMES = {
@@ -92,8 +92,6 @@ class AsfDocument:
             if len(values) < len(texts):
                 held[field] = Held(name=name, values=(_UNREADABLE,), is_opaque=True)
                 continue
-            if field is Field.COMMENT:
-                values = tuple(part for text in values for part in text.split(JOINER))
             held[field] = Held(name=name, values=values)
         return held
 
@@ -133,7 +131,7 @@ class AsfDocument:
         found: dict[str, list[str]] = {}
         for name, value in stored.tags:
             found.setdefault(name.casefold(), []).append(str(value))
-        return [change.name for change in changes if found.get(change.name.casefold(), []) != list(_to_texts(change))]
+        return [change.name for change in changes if found.get(change.name.casefold(), []) != list(change.new)]
 
     def describe(self) -> tuple[StoredField, ...]:
         """Make the attributes readable, the values of a name together."""
@@ -164,7 +162,7 @@ def change_objects(objects: tuple[AsfObject, ...], changes: tuple[FieldChange, .
     added: dict[bytes, dict[str, list[Attribute]]] = {guid: {} for guid in ATTRIBUTE_LISTS}
     for change in changes:
         guid = CONTENT_DESCRIPTION if change.field is Field.COMMENT else EXTENDED_DESCRIPTION
-        for text in _to_texts(change):
+        for text in change.new:
             guid = guid if len(encode_text(text)) <= MOST_VALUE_BYTES else LIBRARY
             added[guid].setdefault(change.name.casefold(), []).append(build_text(guid, change.name, text))
             guid = LIBRARY
@@ -223,11 +221,6 @@ def _keep_lists(objects: Iterable[AsfObject], names: set[str]) -> Iterator[AsfOb
             yield AsfObject(guid=part.guid, attributes=tuple(kept))
         elif part.guid == HEADER_EXTENSION:
             yield AsfObject(guid=part.guid, body=EXTENSION_HEAD, objects=tuple(_keep_lists(part.objects, names)))
-
-
-def _to_texts(change: FieldChange) -> tuple[str, ...]:
-    """Give the texts of a change; a comment is one text, as its place holds one only."""
-    return (JOINER.join(change.new),) if change.field is Field.COMMENT and change.new else change.new
 
 
 def _names_of(changes: Iterable[FieldChange]) -> set[str]:

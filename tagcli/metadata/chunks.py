@@ -111,7 +111,7 @@ class ChunkDocument:
         """Put the file together after changes."""
         form, home = self._form, self._home
         place = Span(start=home.start, end=home.end) if home else Span(start=form.place.end, end=form.place.end)
-        body = [*self._lay_out(change_frames(self._tag, changes, self._dialect)), self._rest]
+        body = [*self._lay_out(change_frames(self._tag, changes)), self._rest]
         n_bytes = measure_pieces(body)
         chunk = [
             b"" if home else bytes(form.size % 2),  # padding that the last chunk lacked
@@ -138,7 +138,7 @@ class ChunkDocument:
     def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
         """Give the names of fields that mutagen does not find as changes say."""
         texts = read_texts(BytesIO(self._data)) if self._data else ()
-        return list_misread_frames(texts, self._tag, changes, self._dialect)
+        return list_misread_frames(texts, self._tag, changes)
 
     def describe(self) -> tuple[StoredField, ...]:
         """Make all frames and short texts readable, and tell of the other chunks."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -104,19 +104,20 @@ class Dialect:
     ----------
     new_version
         Version of a tag in a file that has none: 3 or 4, for ID3v2.3 or ID3v2.4.
-    joiner
-        Between the values of one text in ID3v2.3, where readers cut everything behind a NUL. None when readers do not
-        split a text at all: genre and mood are then the best value alone.
+    joins_values
+        Whether several values are joined to one text in ID3v2.3, where readers cut everything behind a NUL. Not when
+        readers do not split a text at all: genre and mood are then the best value alone.
     grouping_frame
-        ``TIT1``, or ``GRP1`` as iTunes and Navidrome have it. A grouping of tagcli's stays in the frame where it is.
+        ``TIT1``, or ``GRP1`` as iTunes and Navidrome have it, which is one text. A grouping of tagcli's stays in the
+        frame where it is.
     mood_text
         What a mood is called where there is no frame for it. One that is there in other letters keeps its name.
     shows_one
-        Whether readers show one value only, whatever the container: one genre is then offered, and ``GRP1`` one text.
+        Whether readers show one value only, whatever the container: one genre is then offered.
     """
 
     new_version: int = 4
-    joiner: str | None = JOINER
+    joins_values: bool = True
     grouping_frame: str = "TIT1"
     mood_text: str = "TXXX:MOOD"
     shows_one: bool = False
@@ -196,20 +197,23 @@ class Held:
     values
         Empty when the field is absent; of an opaque one a description.
     named
-        The same values with references to numbered genres resolved.
+        What values mean that are references to numbered genres.
     is_tidy
         Whether the values lie as tagcli would write them; not when they are spread over several frames.
     is_opaque
         Whether there is something that cannot be read: encrypted, or damaged.
+    is_text
+        Whether it is one text, to which tagcli adds, and no list.
     most
         How many values its readers tell apart; tagcli writes no more. None for all.
     """
 
     name: str
     values: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
+    named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_tidy: bool = True
     is_opaque: bool = False
+    is_text: bool = False
     most: int | None = None
 
 

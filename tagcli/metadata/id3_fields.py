@@ -1,7 +1,6 @@
 """Which ID3 frames tagcli's fields are, and what changes when they are written, wherever the tag lies."""
 
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from tagcli.metadata.fields import (
     JOINER,
@@ -53,7 +52,7 @@ def hold_frames(tag: Tag, dialect: Dialect) -> dict[Field, Held]:
     opaque = set()
     for frame in tag.frames:
         if is_text_frame(frame):
-            stored = _read_frame(tag, frame, dialect)
+            stored = _read_frame(tag, frame)
             by_name.setdefault(stored.field, []).append(stored.values)
             if _is_opaque(tag, frame):
                 opaque.add(stored.field)
@@ -61,27 +60,28 @@ def hold_frames(tag: Tag, dialect: Dialect) -> dict[Field, Held]:
         **_OWN,
         Field.GENRE: GENRE_FRAME,
         Field.MOOD: _name_mood(tag, by_name, dialect),
-        Field.GROUPING: _name_grouping(by_name, dialect),
-        Field.COMMENT: next((name for name in by_name if name.startswith(_COMMENT)), _COMMENT + _LANGUAGE),
+        Field.GROUPING: _find_ours(by_name, Field.GROUPING, _GROUPING_FRAMES) or dialect.grouping_frame,
+        Field.COMMENT: _name_comment(by_name),
     }
     held = {}
     for field, name in names.items():
         frames = by_name.get(name, [])
         values = tuple(value for frame_values in frames for value in frame_values)
-        named = tuple(genre for value in values for genre in name_genres(value)) if field is Field.GENRE else values
-        is_alone = tag.version == 3 and dialect.joiner is None and field in (Field.GENRE, Field.MOOD)
+        named = {value: name_genres(value) for value in values} if field is Field.GENRE else {}
+        is_alone = tag.version == 3 and not dialect.joins_values and field in (Field.GENRE, Field.MOOD)
         held[field] = Held(
             name=name,
             values=values,
             named=named,
             is_tidy=frames in ([], [values]),
             is_opaque=name in opaque,
+            is_text=name == _ITUNES_GROUPING,
             most=1 if is_alone else None,
         )
     return held
 
 
-def change_frames(tag: Tag, changes: tuple[FieldChange, ...], dialect: Dialect) -> tuple[RawFrame, ...]:
+def change_frames(tag: Tag, changes: tuple[FieldChange, ...]) -> tuple[RawFrame, ...]:
     """Make the changes; each stands where the first frame of its name stood, or at the end.
 
     Parameters
@@ -90,8 +90,6 @@ def change_frames(tag: Tag, changes: tuple[FieldChange, ...], dialect: Dialect) 
         The tag.
     changes
         What changes.
-    dialect
-        How it is written.
 
     Returns
     -------
@@ -99,14 +97,14 @@ def change_frames(tag: Tag, changes: tuple[FieldChange, ...], dialect: Dialect) 
         All frames; those that no change is about are the tag's own.
     """
     new_frames = {
-        change.name: encode_text(tag, StoredField(field=change.name, values=_to_texts(tag, change, dialect)))
+        change.name: encode_text(tag, StoredField(field=change.name, values=_to_texts(tag, change)))
         for change in changes
         if change.new
     }
     names = {change.name for change in changes}
     frames: list[RawFrame] = []
     for frame in tag.frames:
-        name = _read_frame(tag, frame, dialect).field if is_text_frame(frame) else None
+        name = _read_frame(tag, frame).field if is_text_frame(frame) else None
         if name not in names:
             frames.append(frame)
         elif name in new_frames:
@@ -128,9 +126,7 @@ def list_foreign_frames(tag: Tag, changes: tuple[FieldChange, ...]) -> list[byte
     return [frame.raw for frame in tag.frames if not is_text_frame(frame) or _read_frame(tag, frame).field not in names]
 
 
-def list_misread_frames(
-    texts: Iterable[StoredField], tag: Tag, changes: tuple[FieldChange, ...], dialect: Dialect
-) -> list[str]:
+def list_misread_frames(texts: Iterable[StoredField], tag: Tag, changes: tuple[FieldChange, ...]) -> list[str]:
     """Give the names of fields that another reader does not find as changes say.
 
     Parameters
@@ -141,14 +137,12 @@ def list_misread_frames(
         The tag that it has read.
     changes
         What was to change.
-    dialect
-        How it was written.
     """
     found = {text.field: text.values for text in texts}
     return [
         change.name
         for change in changes
-        if found.get(change.name, ()) != (_to_texts(tag, change, dialect) if change.new else ())
+        if found.get(change.name, ()) != (_to_texts(tag, change) if change.new else ())
     ]
 
 
@@ -168,44 +162,49 @@ def describe_frames(tag: Tag) -> tuple[StoredField, ...]:
     return tuple(fields)
 
 
-def _name_mood(tag: Tag, names: Collection[str], dialect: Dialect) -> str:
+def _name_mood(tag: Tag, by_name: Mapping[str, list[tuple[str, ...]]], dialect: Dialect) -> str:
     """Choose where the mood is: in one place, never in two, as Navidrome stumbles over that."""
-    text = next((name for name in names if name.upper() == _MOOD_TEXT), None)
-    has_frame = tag.version == 4 and (MOOD_FRAME in names or text is None)
-    return MOOD_FRAME if has_frame else text or dialect.mood_text
+    texts = [name for name in by_name if name.upper() == _MOOD_TEXT]
+    if ours := _find_ours(by_name, Field.MOOD, (MOOD_FRAME, *texts)):
+        return ours
+    has_frame = tag.version == 4 and (MOOD_FRAME in by_name or not texts)
+    return MOOD_FRAME if has_frame else texts[0] if texts else dialect.mood_text
 
 
-def _name_grouping(by_name: Mapping[str, list[tuple[str, ...]]], dialect: Dialect) -> str:
-    """Choose where the grouping is: where tagcli has written it already, so that it can be found and taken back."""
-    added = {entry for values in by_name.get(_OWN[Field.ADDED], ()) for entry in values}
-    for name in _GROUPING_FRAMES:
-        if any(f"{Field.GROUPING}={value}" in added for values in by_name.get(name, ()) for value in values):
+def _name_comment(by_name: Mapping[str, list[tuple[str, ...]]]) -> str:
+    """Choose which comment it is: there may be one for each language."""
+    names = [name for name in by_name if name.startswith(_COMMENT)]
+    return _find_ours(by_name, Field.COMMENT, names) or next(iter(names), _COMMENT + _LANGUAGE)
+
+
+def _find_ours(by_name: Mapping[str, list[tuple[str, ...]]], field: Field, names: Iterable[str]) -> str | None:
+    """Find where tagcli has written a field already, so that it can be taken back from there."""
+    entries = [entry for values in by_name.get(_OWN[Field.ADDED], ()) for entry in values]
+    added = [entry.removeprefix(f"{field}=") for entry in entries if entry.startswith(f"{field}=")]
+    for name in names:
+        values = [value for frame_values in by_name.get(name, ()) for value in frame_values]
+        if added and (set(added) & set(values) or any(JOINER.join(added) in value for value in values)):
             return name
-    return dialect.grouping_frame
+    return None
 
 
-def _read_frame(tag: Tag, frame: RawFrame, dialect: Dialect | None = None) -> StoredField:
+def _read_frame(tag: Tag, frame: RawFrame) -> StoredField:
     """Read the values of a frame of a kind that tagcli can write."""
     field = decode_text(tag, frame)
     if field is None:
         # An encoding and no text, or not even that, is an empty field; other unreadable bytes count as one.
         return describe_frame(tag, frame) if _is_opaque(tag, frame) else StoredField(field=frame.id, values=())
-    if _is_one_text(tag, field.field) or field.field == _ITUNES_GROUPING:
-        is_own = field.field in _OWN.values()
-        joiners = (JOINER,) if dialect is None or is_own else (JOINER, dialect.joiner or JOINER)
-        pattern = "|".join(map(re.escape, dict.fromkeys(joiners)))
-        return StoredField(
-            field=field.field, values=tuple(part for text in field.values for part in re.split(pattern, text))
-        )
+    if _is_joined(tag, field.field):
+        values = tuple(part for text in field.values for part in text.split(JOINER))
+        return StoredField(field=field.field, values=values)
     return field
 
 
-def _is_one_text(tag: Tag, name: str) -> bool:
-    """Tell whether several values of a field are joined to one text."""
-    if name in _ONE_TEXT:
-        return False
+def _is_joined(tag: Tag, name: str) -> bool:
+    """Tell whether several values of a field are joined to one text, as in ID3v2.3."""
+    is_list = name not in (*_ONE_TEXT, _ITUNES_GROUPING) and not name.startswith(_COMMENT)
     is_ours = name in _OWN.values() or name.upper() == _MOOD_TEXT or not name.startswith(USER_TEXT_FRAME)
-    return (tag.version == 3 and is_ours) or name.startswith(COMMENT_FRAME)
+    return tag.version == 3 and is_list and is_ours
 
 
 def _is_opaque(tag: Tag, frame: RawFrame) -> bool:
@@ -213,8 +212,5 @@ def _is_opaque(tag: Tag, frame: RawFrame) -> bool:
     return is_shared and len(frame.content) > 1 and decode_text(tag, frame) is None
 
 
-def _to_texts(tag: Tag, change: FieldChange, dialect: Dialect) -> tuple[str, ...]:
-    is_itunes = dialect.shows_one and change.name == _ITUNES_GROUPING
-    if not _is_one_text(tag, change.name) and not is_itunes:
-        return change.new
-    return ((JOINER if change.field in _OWN else dialect.joiner or JOINER).join(change.new),)
+def _to_texts(tag: Tag, change: FieldChange) -> tuple[str, ...]:
+    return (JOINER.join(change.new),) if _is_joined(tag, change.name) else change.new

@@ -59,7 +59,7 @@ class Mp3Document:
 
     def rewrite(self, changes: tuple[FieldChange, ...]) -> list[Piece]:
         """Put the file together after changes."""
-        frames = change_frames(self._tag, changes, self._dialect)
+        frames = change_frames(self._tag, changes)
         n_old_bytes = self._stored.size if self._stored else 0
         return [*lay_out_tag(self._tag, frames), Span(start=n_old_bytes, end=self._file_size)]
 
@@ -69,7 +69,7 @@ class Mp3Document:
 
     def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
         """Give the names of fields that mutagen does not find as changes say."""
-        return list_misread_frames(read_texts(self._path), self._tag, changes, self._dialect)
+        return list_misread_frames(read_texts(self._path), self._tag, changes)
 
     def describe(self) -> tuple[StoredField, ...]:
         """Make all frames readable."""

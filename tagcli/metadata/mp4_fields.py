@@ -7,7 +7,7 @@ from typing import Any
 from mutagen.mp4 import MP4
 
 from tagcli.files import Piece
-from tagcli.metadata.fields import JOINER, OWN_NAMES, Field, FieldChange, Held, UnwritableError
+from tagcli.metadata.fields import OWN_NAMES, Field, FieldChange, Held, UnwritableError
 from tagcli.metadata.mp4_boxes import VERSION_BYTES, build_box
 from tagcli.metadata.mp4_items import FREEFORM, GENRE, UTF8, Datum, Item, build_datum, to_key
 
@@ -38,13 +38,13 @@ def hold_items(items: Sequence[Item]) -> dict[Field, Held]:
     for field, name in NAMES.items():
         mine = [item for item in items if item.key == name]
         data = [datum for item in mine for datum in item.data]
-        values = tuple(value for datum in data for value in _split(field, datum))
+        values = tuple(datum.shown for datum in data)
         held[field] = Held(
             name=name,
             values=values,
-            named=values,
             is_tidy=len(mine) < 2 and all(datum.kind == UTF8 and datum.text is not None for datum in data),
             is_opaque=any(datum.text is None for datum in data),
+            is_text=field in _ONE_TEXT,
         )
     return held
 
@@ -105,17 +105,9 @@ def list_misread_items(items: Iterable[Item], changes: Sequence[FieldChange]) ->
     for change in changes:
         found = [value for name, values in stored.items() if to_key(name) == change.name for value in values]
         texts = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in found]
-        if texts != _to_texts(change):
+        if texts != list(change.new):
             misread.append(change.name)
     return misread
-
-
-def _split(field: Field, datum: Datum) -> tuple[str, ...]:
-    return tuple(datum.shown.split(JOINER)) if field in _ONE_TEXT else (datum.shown,)
-
-
-def _to_texts(change: FieldChange) -> list[str]:
-    return [JOINER.join(change.new)] if change.field in _ONE_TEXT and change.new else list(change.new)
 
 
 def _build_item(change: FieldChange, data: Iterable[Datum]) -> bytes:
@@ -124,7 +116,7 @@ def _build_item(change: FieldChange, data: Iterable[Datum]) -> bytes:
         raise UnwritableError(message)
     if not change.new:
         return b""
-    boxes = [build_datum(text) for text in _to_texts(change)]
+    boxes = [build_datum(text) for text in change.new]
     if not change.name.startswith(FREEFORM):
         return build_box(change.name.encode("latin-1"), b"".join(boxes))
     _, mean, name = change.name.split(":")

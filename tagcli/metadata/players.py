@@ -88,7 +88,7 @@ _NAVIDROME = PlayerFacts(
 # MediaBrowser.Providers/MediaInfo/AudioFileProber.cs: of these fields it reads the genre of a track only, leaves texts
 # of ID3v2.3 in one piece (ATL.Settings.ID3v2_separatev2v3Values), cuts what stands behind a NUL there
 # (GetSanitizedStringTag), and splits at / | ; \ only when "custom tag delimiters" are switched on for the library.
-_JELLYFIN = PlayerFacts(names={Field.GENRE: _GENRE}, cuts=frozenset({Kind.ID3V23}), dialect=Dialect(joiner=None))
+_JELLYFIN = PlayerFacts(names={Field.GENRE: _GENRE}, cuts=frozenset({Kind.ID3V23}), dialect=Dialect(joins_values=False))
 # picard/formats/id3.py: nothing is split; TIT1 and GRP1 are put together; the mood of ID3v2.3 is TXXX:mood, in small
 # letters, while TXXX:MOOD becomes a tag MOOD beside it. Unknown names are tags of their own, except in ASF.
 _PICARD = PlayerFacts(
@@ -99,7 +99,7 @@ _PICARD = PlayerFacts(
         Field.COMMENT: _COMMENT,
         Field.TAGS: _TAGS[:-1],
     },
-    dialect=Dialect(joiner=None, mood_text="TXXX:mood"),
+    dialect=Dialect(joins_values=False, mood_text="TXXX:mood"),
 )
 # wiki.hydrogenaud.io, "Foobar2000:ID3 Tag Mapping"; MP4: mutagen-specs.readthedocs.io, "MP4" (version 1.3.3 reads the
 # first value). That it splits ID3v2.3 at semicolons is what users tell (namida #294).

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tagcli.metadata.fields import JOINER, OWN_NAMES, BrokenTagError, Field, FieldChange, Held, StoredField
+from tagcli.metadata.fields import OWN_NAMES, BrokenTagError, Field, FieldChange, Held, StoredField
 
 KEYS = {**OWN_NAMES, Field.GENRE: "GENRE", Field.MOOD: "MOOD", Field.GROUPING: "GROUPING", Field.COMMENT: "COMMENT"}
 _SIZE_BYTES = 4
@@ -81,16 +81,13 @@ def hold_comments(comments: Comments) -> dict[Field, Held]:
     """
     held = {}
     for field, key in KEYS.items():
-        values = read_values(comments, key)
-        if field is Field.COMMENT:
-            values = tuple(part for value in values for part in value.split(JOINER))
-        held[field] = Held(name=key, values=values)
+        held[field] = Held(name=key, values=read_values(comments, key))
     return held
 
 
 def change_comments(comments: Comments, changes: Sequence[FieldChange]) -> Comments:
     """Make the changes; each stands where the first entry of its key stood, or at the end."""
-    new = {change.name: [_build_entry(change.name, value) for value in _to_texts(change)] for change in changes}
+    new = {change.name: [_build_entry(change.name, value) for value in change.new] for change in changes}
     entries: list[bytes] = []
     for entry in comments.entries:
         key = key_of(entry)
@@ -120,7 +117,7 @@ def list_misread_entries(stored: Any, changes: Sequence[FieldChange]) -> list[st
     """
     misread = []
     for change in changes:
-        wanted = [text.encode(errors="surrogateescape").decode(errors="replace") for text in _to_texts(change)]
+        wanted = [text.encode(errors="surrogateescape").decode(errors="replace") for text in change.new]
         if list(stored.get(change.name, [])) != wanted:
             misread.append(change.name)
     return misread
@@ -149,11 +146,6 @@ def key_of(entry: bytes) -> str | None:
     """Give the key of an entry, in capitals, as case does not matter; None when it has none."""
     key, equals, _ = entry.partition(b"=")
     return key.decode("ascii", errors="replace").upper() if equals else None
-
-
-def _to_texts(change: FieldChange) -> tuple[str, ...]:
-    """Give the entries of a change; a comment is one text, as players show the first one only."""
-    return (JOINER.join(change.new),) if change.field is Field.COMMENT and change.new else change.new
 
 
 def _build_entry(key: str, value: str) -> bytes:

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tagcli.metadata.fields import (
+    JOINER,
     OWN_NAMES,
     SCORE_DECIMALS,
     SCORE_TOLERANCE,
@@ -29,7 +31,8 @@ def choose_changes(held: Mapping[Field, Held], fields: Fields, policies: Policie
     fields
         What is to be stored.
     policies
-        What happens to the fields that are not tagcli's own. What of their values tagcli adds is stored as well.
+        What happens to the fields that are not tagcli's own. What of their values tagcli adds is stored as well, and
+        counts as absent the next time: new values take its place, and the user's stay.
 
     Returns
     -------
@@ -38,7 +41,7 @@ def choose_changes(held: Mapping[Field, Held], fields: Fields, policies: Policie
 
     Raises
     ------
-    BrokenTagError
+    UnwritableError
         When a field cannot be read and is to be added to.
     """
     wanted = _choose_own_values(held, fields)
@@ -47,13 +50,17 @@ def choose_changes(held: Mapping[Field, Held], fields: Fields, policies: Policie
     for shared in SHARED_FIELDS:
         if shared not in held:
             continue
-        now, candidates, policy = held[shared], _leave_doubles_out(fields.shared[shared]), policies.of(shared)
+        now, policy = held[shared], policies.of(shared)
+        candidates = _leave_doubles_out(fields.shared[shared])[: now.most]
         if policy is FieldPolicy.APPEND and candidates and now.is_opaque:
             message = f"its {shared} cannot be read, and not be added to"
             raise UnwritableError(message)
-        wanted[shared] = _choose_shared_values(now, candidates, policy)
-        had = {*now.values, *now.named}
-        added[shared] = tuple(value for value in wanted[shared] if value in ours[shared] or value not in had)
+        theirs = _take_back(shared, now, ours[shared])
+        if policy is FieldPolicy.NEVER or (policy is FieldPolicy.FILL and _has_content(theirs)):
+            wanted[shared], added[shared] = now.values, ours[shared] if theirs != now.values else ()
+            continue
+        choose = _choose_text if _is_text(shared, now) else _choose_values
+        wanted[shared], added[shared] = choose(replace(now, values=theirs), candidates, policy)
     wanted[Field.ADDED] = tuple(f"{shared}={value}" for shared, values in added.items() for value in values)
     return _list_changes(held, wanted)
 
@@ -81,7 +88,7 @@ def choose_removal(held: Mapping[Field, Held]) -> tuple[FieldChange, ...]:
     for shared in SHARED_FIELDS:
         if shared not in held:
             continue
-        wanted[shared] = _without(held[shared].values, ours[shared])
+        wanted[shared] = _take_back(shared, held[shared], ours[shared])
         if held[shared].is_opaque and wanted[shared] != held[shared].values:
             message = f"its {shared} cannot be read, and nothing taken from it"
             raise UnwritableError(message)
@@ -122,24 +129,68 @@ def _choose_own_values(held: Mapping[Field, Held], fields: Fields) -> dict[Field
     return values
 
 
-def _choose_shared_values(now: Held, candidates: tuple[str, ...], policy: FieldPolicy) -> tuple[str, ...]:
-    """Choose the values of a field that is the user's; those that it holds when nothing changes."""
-    candidates = candidates[: now.most]
+def _is_text(shared: Field, now: Held) -> bool:
+    """Tell whether a field is a text, which is added to, and not a list of values."""
+    return now.is_text or shared is Field.COMMENT
+
+
+def _choose_values(
+    now: Held, candidates: tuple[str, ...], policy: FieldPolicy
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Choose the values of a field of the user's, and tell which are added; `now` is without those of tagcli's."""
     match policy:
-        case FieldPolicy.FILL if not any(value.strip() for value in now.values):
-            return candidates or now.values
-        case FieldPolicy.REPLACE:
-            return candidates or now.values
+        case FieldPolicy.FILL if candidates:
+            return candidates, candidates
+        case FieldPolicy.REPLACE if candidates and candidates != now.values:
+            return candidates, tuple(value for value in candidates if value not in (*now.values, *_name(now)))
         case FieldPolicy.APPEND:
-            named = now.named or now.values
-            present = {part.strip().casefold() for value in (*now.values, *named) for part in _split(value)}
+            named = _name(now)
             kept = tuple(value for value in named if value.strip())
-            missing = tuple(value for value in candidates if value.strip().casefold() not in present)
+            missing = _find_missing((*now.values, *named), candidates)
             if now.most is not None:
                 missing = missing[: max(0, now.most - len(kept))]
-            return (*kept, *missing) if missing else now.values
-        case _:
-            return now.values
+            if missing:
+                return (*kept, *missing), missing
+    return now.values, ()
+
+
+def _choose_text(
+    now: Held, candidates: tuple[str, ...], policy: FieldPolicy
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Choose the one text of a field that is the user's; what is there stays as it is."""
+    match policy:
+        case FieldPolicy.FILL if candidates:
+            return (JOINER.join(candidates),), candidates
+        case FieldPolicy.REPLACE if candidates and (JOINER.join(candidates),) != now.values:
+            return (JOINER.join(candidates),), candidates
+        case FieldPolicy.APPEND if missing := _find_missing(now.values, candidates):
+            theirs = tuple(value for value in now.values if value.strip())
+            *others, text = theirs or ("",)  # several comments are rare, and stay several
+            return (*others, JOINER.join(filter(None, (text, *missing)))), missing
+    return now.values, ()
+
+
+def _take_back(shared: Field, now: Held, ours: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the values of a field without what tagcli added to them."""
+    if not _is_text(shared, now):
+        return tuple(value for value in now.values if value not in ours)
+    added = JOINER.join(ours)
+    shorter = (text.removesuffix(JOINER + added).removeprefix(added + JOINER) if ours else text for text in now.values)
+    return tuple(text for text in shorter if not ours or text != added)
+
+
+def _name(now: Held) -> tuple[str, ...]:
+    """Give the values of a field with references to numbered genres resolved."""
+    return tuple(name for value in now.values for name in now.named.get(value, (value,)))
+
+
+def _has_content(values: tuple[str, ...]) -> bool:
+    return any(value.strip() for value in values)
+
+
+def _find_missing(values: tuple[str, ...], candidates: tuple[str, ...]) -> tuple[str, ...]:
+    present = {part.strip().casefold() for value in values for part in _split(value)}
+    return tuple(value for value in candidates if value.strip().casefold() not in present)
 
 
 def _list_changes(held: Mapping[Field, Held], wanted: Mapping[Field, tuple[str, ...]]) -> tuple[FieldChange, ...]:
@@ -157,10 +208,6 @@ def _leave_doubles_out(candidates: tuple[str, ...]) -> tuple[str, ...]:
     for candidate in candidates:
         by_key.setdefault(candidate.strip().casefold(), candidate)
     return tuple(by_key.values())
-
-
-def _without(values: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(value for value in values if value not in ours)
 
 
 def _are_close(old: tuple[str, ...], new: tuple[str, ...]) -> bool:
