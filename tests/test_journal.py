@@ -434,7 +434,7 @@ def remove_added(path):
     import mutagen
 
     tags = mutagen.File(path)
-    for key in [key for key in tags.tags.keys() if "TAGCLI_ADDED" in key.upper()]:  # noqa: SIM118  # no dict
+    for key in [key for key in tags.tags.keys() if "TAGCLI_ADDED" in key.upper().replace("/", "_")]:  # noqa: SIM118  # no dict
         del tags.tags[key]
     tags.save()
 
