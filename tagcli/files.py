@@ -206,6 +206,27 @@ def read_pieces(file: BufferedReader, pieces: Iterable[Piece]) -> Iterator[bytes
             yield piece
 
 
+def hash_pieces(file: BufferedReader, pieces: Iterable[Piece]) -> bytes:
+    """Hash what pieces of a file make up, in constant memory.
+
+    Parameters
+    ----------
+    file
+        The file.
+    pieces
+        In order.
+
+    Returns
+    -------
+    bytes
+        SHA-256, 32 bytes.
+    """
+    digest = hashlib.sha256()
+    for block in read_pieces(file, pieces):
+        digest.update(block)
+    return digest.digest()
+
+
 def join_pieces(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
     """Put pieces together that adjoin, and leave out empty ones.
 

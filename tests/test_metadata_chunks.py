@@ -283,6 +283,31 @@ def test_a_long_form_with_a_short_size_has_it_in_its_head(make):
     assert find_tag(data)[0] == 4
 
 
+@pytest.mark.parametrize("kind", LONG_KINDS)
+@pytest.mark.parametrize("samples", ["in both", "in ds64"])
+@pytest.mark.parametrize("n_stale", [0, 2])
+def test_a_long_form_may_have_its_size_in_both_places(make, kind, samples, n_stale):
+    path = make(kind)
+    data = bytearray(path.read_bytes())
+    data[4:8] = struct.pack("<L", len(data) - 8)
+    data[20:28] = struct.pack("<Q", len(data) - 8 - n_stale)
+    if samples == "in both":
+        data = data.replace(b"data" + b"\xff" * 4, b"data" + bytes(data[28:32]))
+    path.write_bytes(data)
+    payload = hash_payload(path)
+    write(path)
+    new = path.read_bytes()
+    assert len(new) > len(data)
+    assert struct.unpack_from("<L", new, 4) == (len(new) - 8,)
+    stale = len(data) - 8 - n_stale  # which one counts, who knows; what was wrong before is left alone
+    assert struct.unpack_from("<Q", new, 20) == (stale if n_stale else len(new) - 8,)
+    assert new[8:20] + new[28 : len(data)] == data[8:20] + data[28:]
+    assert hash_payload(path) == payload
+    assert plan_write(path, make_fields()).is_empty
+    apply_plan(plan_removal(path))
+    assert plan_removal(path).is_empty
+
+
 @pytest.mark.parametrize("kind", ["WAVE", "AIFF"])
 @pytest.mark.parametrize("letters", [b"id3 ", b"ID3 "])
 def test_a_chunk_keeps_its_spelling_and_its_tag_its_version(make, kind, letters):
@@ -464,6 +489,15 @@ def test_a_damaged_list_of_info_is_read_as_far_as_it_goes(make):
     write(path)
     assert "TCON" not in read_tags(path)
     assert (letters, body[:-3]) in walk(path.read_bytes())[0]
+
+
+def test_sizes_left_open_where_nobody_need_look_stop_nobody(make):
+    letters, body = info(IGNR=b"Jazz")
+    body += b"IART" + b"\xff" * 4
+    path = make("WAVE", behind=[(letters, body)], tail=b"junk" + b"\xff" * 8)
+    write(path)
+    assert (letters, body) in walk(path.read_bytes())[0]
+    assert path.read_bytes().endswith(b"junk" + b"\xff" * 8)
 
 
 def test_reading_shows_everything(make):

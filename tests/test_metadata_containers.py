@@ -1,5 +1,6 @@
 """Every container alike: what is written is read, by others too; the audio stays; and undo gives back every byte."""
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -9,13 +10,26 @@ import av
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from metadata_files import encode_audio
+from metadata_files import (
+    ape_tag,
+    asf_object,
+    encode_audio,
+    id3_frame,
+    id3_tag,
+    id3v1,
+    lyrics3v2,
+    ogg_pages,
+    seal_ogg_page,
+    text_content,
+)
 
 from tagcli.container import Container, find_container
-from tagcli.files import hash_file
+from tagcli.errors import MetadataError
+from tagcli.files import hash_file, read_pieces
 from tagcli.journal import Journal, Recorder, default_journal_path
 from tagcli.journal.undo import Identity, Undone, undo_write, verify_audio
 from tagcli.metadata import FieldPolicy, Fields, Policies, apply_plan, plan_removal, plan_write, read_metadata
+from tagcli.metadata.fields import Kind
 from tagcli.payload import hash_payload
 
 FILES = {
@@ -188,6 +202,86 @@ def test_any_writes_and_removals_are_undone_to_the_same_bytes(path, journal, ver
         if entry.number not in known:
             undo_write(journal, entry)
     assert (hash_file(path), path.stat().st_mtime_ns) == (before, time_ns)
+
+
+def test_the_version_is_a_kind_that_players_know(path):
+    apply_plan(plan_write(path, make_fields(), policies=EVERYWHERE))
+    assert read_metadata(path).version in set(Kind)
+
+
+# What lies around a container's own metadata and audio: a plan that loses or alters it is found out
+
+
+INDEX_OBJECT = "90080033b1e5cf1189f400a0c90349cb"
+
+
+def chained_link(text, serial):
+    """A second Ogg stream behind the first one, as recorded radio has it."""
+    head = b"OpusHead\1\1\x38\1" + (48000).to_bytes(4, "little") + bytes(3)
+    comment = b"OpusTags" + (3).to_bytes(4, "little") + text + bytes(4)
+    first = ogg_pages([head], serial=serial, flags=2)
+    rest = ogg_pages([comment], serial=serial, sequence=1)
+    rest += ogg_pages([b"\xfc\xff\xfe"], serial=serial, sequence=2, granule=960)
+    return b"".join(map(seal_ogg_page, first + rest))
+
+
+def surround(name, audio):
+    """Put foreign things around a file; give it with those of them that can be lost, each with where to alter it."""
+    front = id3_tag(3, [id3_frame(3, "TIT2", text_content("in front", 0))], padding=20)
+    parts = {"an ID3v2 tag in front": (front, b"in front")}
+    if name == "wma":
+        unknown, index = asf_object("ab" * 16, b"unknown"), asf_object(INDEX_OBJECT, b"an index" + bytes(20))
+        parts |= {"an object before the data": (unknown, b"unknown"), "an index": (index, b"index")}
+        header_end = int.from_bytes(audio[16:24], "little")
+        audio = audio[:header_end] + unknown + audio[header_end:] + index
+    if name in ("opus", "ogg-flac"):
+        other, same = chained_link(b"two", 77), chained_link(b"own", int.from_bytes(audio[14:18], "little"))
+        parts |= {"a link of a chain": (other, b"two"), "one with the name of the first": (same, b"own")}
+        parts["junk behind the pages"] = (b"no page at all", b"page")
+        audio += other + same + b"no page at all"
+    if name == "mp3":  # the first one is where tagcli writes
+        second = id3_tag(4, [id3_frame(4, "TIT2", text_content("the second"))], padding=20)
+        parts = {"a second ID3v2 tag": (second, b"second")}
+        audio = front + second + audio
+    else:
+        audio = front + audio
+    tags = {
+        "an APE tag": (ape_tag({"Title": "behind"}), b"behind"),
+        "a Lyrics3 tag": (lyrics3v2("la la lo"), b"la lo"),
+        "an ID3v1 tag": (id3v1(b"the end", extended=True), b"the end"),
+    }
+    if name == "wavpack":  # its own tag is the APE tag
+        del tags["an APE tag"]
+    return audio + b"".join(tag for tag, _ in tags.values()), parts | tags
+
+
+def spoil(data, part, mark, how):
+    """Lose a part, or alter one byte of it."""
+    assert data.count(part) == 1
+    at = data.index(part)
+    if how == "lost":
+        return data[:at] + data[at + len(part) :]
+    place = at + part.index(mark)
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("how", ["kept", "lost", "altered"])
+def test_a_plan_that_spoils_what_lies_around_is_found_out(path, name, how):
+    before, parts = surround(name, path.read_bytes())
+    for what, (part, mark) in parts.items():
+        path.write_bytes(before)
+        plan = plan_write(path, make_fields(), policies=EVERYWHERE)
+        with path.open("rb") as file:
+            planned = b"".join(map(bytes, read_pieces(file, plan.pieces)))
+        if how == "kept":
+            apply_plan(dataclasses.replace(plan, pieces=(planned,)))
+            assert path.read_bytes().count(part) == 1
+            continue
+        spoilt = dataclasses.replace(plan, pieces=(spoil(planned, part, mark, how),))
+        with pytest.raises(MetadataError):
+            pytest.fail(f"{what} was {how}, and {apply_plan(spoilt)} written")
+        assert path.read_bytes() == before
+        assert list(path.parent.iterdir()) == [path]
 
 
 # By others: TagLib is what many players read with; tinytag is written in Python

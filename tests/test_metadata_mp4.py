@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from metadata_files import ape_tag, encode_audio, id3_frame, id3_tag, id3v1, mp4_box, text_content
 from mutagen.mp4 import MP4
 
+from tagcli.boxes import Box
 from tagcli.container import Container, find_container
 from tagcli.errors import MetadataError, TagcliError
+from tagcli.files import Span
 from tagcli.metadata import FieldPolicy, Fields, Policies, apply_plan, plan_removal, plan_write, read_metadata
-from tagcli.metadata.fields import Field
+from tagcli.metadata.fields import Field, UnwritableError
+from tagcli.metadata.mp4_boxes import Edit, resize_box
 from tagcli.metadata.mp4_fields import change_items
 from tagcli.metadata.mp4_offsets import shift_tables
 from tagcli.payload import hash_payload
@@ -1051,6 +1054,16 @@ def test_what_cannot_be_written_is_refused_and_kept(make, name):
     with pytest.raises(MetadataError, match=f"{clause}.* nothing is written"):
         write(path, genre="replace")
     assert path.read_bytes() == data
+
+
+def test_a_whole_file_is_not_called_damaged(make):
+    path = make(UNWRITABLE["offsets near their end"][0])
+    with pytest.raises(MetadataError, match="cannot take the change: the places of its media data do not fit"):
+        write(path, genre="replace")
+    box = Box(kind=b"moov", start=0, body_start=8, end=(1 << 32) - 9, size_field=Span(start=0, end=4))
+    assert resize_box(box, 8) == [Edit(place=box.size_field, pieces=(b"\xff" * 4,))]
+    with pytest.raises(UnwritableError, match="the box 'moov' would be too large"):
+        resize_box(box, 9)
 
 
 def test_offsets_of_another_file_stay_when_nothing_moves(make):

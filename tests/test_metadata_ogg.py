@@ -649,7 +649,7 @@ def test_damaged_headers_are_refused_and_kept(path, damage):
 
 
 def test_headers_too_large_are_refused(path, monkeypatch):
-    monkeypatch.setattr("tagcli.metadata.ogg_headers._MOST_BYTES", 2000)
+    monkeypatch.setattr("tagcli.metadata.ogg_headers.MOST_METADATA_BYTES", 2000)
     path.write_bytes(b"".join(LONG))
     with pytest.raises(MetadataError, match="too large"):
         read_metadata(path)

@@ -22,7 +22,8 @@ from tagcli.metadata import (
     plan_write,
     read_metadata,
 )
-from tagcli.metadata.players import PLAYERS, STORED_NAMES, Kind, Player, choose_dialect
+from tagcli.metadata.fields import Kind
+from tagcli.metadata.players import PLAYERS, STORED_NAMES, Player, choose_dialect
 from tagcli.metadata.seen import SeenField, read_as
 from tagcli.tags import Category, ScoredTag
 

@@ -106,9 +106,10 @@ N_TAG_BYTES = len(id3_tag(3, FRAMES))
         (lambda head, audio: [id3_tag(3, FRAMES), audio], "could not be read back"),
         (lambda head, audio: [b"junk", audio], "A field of .* did not survive"),
         (lambda head, audio: [head, dataclasses.replace(audio, start=audio.start + 1)], "The audio of"),
-        (lambda head, audio: [head], "The audio of"),
+        (lambda head, audio: [head, dataclasses.replace(audio, start=audio.end - 128)], "The audio of"),
+        (lambda head, audio: [head, dataclasses.replace(audio, end=audio.end - 128)], "A field of .* did not survive"),
     ],
-    ids=["another foreign frame", "none of our frames", "no tag", "a byte of audio less", "no audio"],
+    ids=["another foreign frame", "none of our frames", "no tag", "a byte of audio less", "no audio", "no ID3v1"],
 )
 def test_wrong_version_is_found_out(path, spoil, sentence):
     plan = plan_write(path, make_fields())

@@ -12,9 +12,9 @@ from typing import Any
 
 from mutagen.apev2 import APEv2
 
-from tagcli.files import Piece, Span, open_track, read_at
+from tagcli.files import Piece, Span, hash_pieces, open_track
 from tagcli.metadata.ape_tag import KIND_MASK, Item, lay_out_tag, make_tag, read_tag
-from tagcli.metadata.fields import OWN_NAMES, Dialect, Field, FieldChange, Held, StoredField
+from tagcli.metadata.fields import OWN_NAMES, Dialect, Field, FieldChange, Held, Kind, StoredField
 from tagcli.outer_tags import find_content_of
 
 KEYS = {**OWN_NAMES, Field.GENRE: "Genre", Field.MOOD: "Mood", Field.GROUPING: "Grouping", Field.COMMENT: "Comment"}
@@ -40,13 +40,13 @@ class ApeDocument:
             self._tag = read_tag(file, size)
             place = self._tag.place
             content = find_content_of(file, size)
-            before = read_at(file, content.end, place.start - content.end)
-            self._around = [read_at(file, 0, content.start), before + read_at(file, place.end, size - place.end)]
+            behind = [Span(start=content.end, end=place.start), Span(start=place.end, end=size)]
+            self._around = [hash_pieces(file, [Span(start=0, end=content.start)]), hash_pieces(file, behind)]
 
     @property
     def version(self) -> str:
         """``APEv2``; empty when there is no tag."""
-        return "APEv2" if self._tag.place.end > self._tag.place.start else ""
+        return Kind.APEV2.value if self._tag.place.end > self._tag.place.start else ""
 
     def hold(self) -> Mapping[Field, Held]:
         """Read the fields that tagcli can store."""
@@ -71,7 +71,7 @@ class ApeDocument:
         ]
 
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
-        """Give the items that changes are not about, and the tags around."""
+        """Give the items that changes are not about, and hashes of the tags around."""
         names = _names_of(changes)
         return [*self._around, *(item.raw for item in self._tag.items if item.name not in names)]
 

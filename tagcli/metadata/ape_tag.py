@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from tagcli.files import Piece, Span, measure_pieces, read_at
-from tagcli.metadata.fields import BrokenTagError, UnknownVersionError
+from tagcli.metadata.fields import MOST_METADATA_BYTES, BrokenTagError, UnknownVersionError
 from tagcli.outer_tags import APE_FOOTER_BYTES, find_content_of, find_end_tags_of
 
 KIND_MASK = 0b110
@@ -19,8 +19,6 @@ _VERSION = 2000
 _HAS_HEADER, _IS_HEADER = 1 << 31, 1 << 29
 _ITEM_BYTES = 8
 """Of an item, before its key."""
-_MOST_BYTES = 1 << 28
-"""Of a tag: as much as an ID3v2 tag can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,7 @@ def read_tag(file: BinaryIO, size: int) -> ApeTag:
     if version != _VERSION:
         name = f"APEv{version // 1000}"
         raise UnknownVersionError(name)
-    if place.end - place.start > _MOST_BYTES:
+    if place.end - place.start > MOST_METADATA_BYTES:
         message = "its APE tag is too large"
         raise BrokenTagError(message)
     header = read_at(file, place.start, APE_FOOTER_BYTES) if flags & _HAS_HEADER else b""

@@ -11,7 +11,7 @@ from typing import Any
 
 from mutagen.asf import ASF
 
-from tagcli.files import Piece, Span, open_track, read_at
+from tagcli.files import Piece, Span, hash_pieces, open_track, read_at
 from tagcli.metadata.asf_attributes import (
     ATTRIBUTE_LISTS,
     CONTENT_DESCRIPTION,
@@ -38,8 +38,19 @@ from tagcli.metadata.asf_header import (
     parse_header,
     walk_objects,
 )
-from tagcli.metadata.fields import OWN_NAMES, BrokenTagError, Dialect, Field, FieldChange, Held, StoredField
+from tagcli.metadata.fields import (
+    MOST_METADATA_BYTES,
+    OWN_NAMES,
+    BrokenTagError,
+    Dialect,
+    Field,
+    FieldChange,
+    Held,
+    Kind,
+    StoredField,
+)
 from tagcli.outer_tags import find_content_of
+from tagcli.payload.asf import find_audio
 
 NAMES = {
     **{field: name.replace("_", "/", 1) for field, name in OWN_NAMES.items()},
@@ -48,8 +59,6 @@ NAMES = {
     Field.GROUPING: "WM/ContentGroupDescription",
     Field.COMMENT: "Description",
 }
-_MOST_BYTES = 1 << 28
-"""Of a header: as much as an ID3v2 tag can hold."""
 _LONGEST_SHOWN_BYTES = 4000
 """A longer value is a picture or another binary thing, and is described."""
 _NUMBERS = (2, 3, 4, 5)
@@ -68,15 +77,16 @@ class AsfDocument:
         Concerns other containers.
     """
 
-    version = "ASF attributes"
+    version = Kind.ASF.value
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
+        self._path = path
         with open_track(path) as (file, size):
             start = find_content_of(file, size).start
             self._front = read_at(file, 0, start)
             self._first_bytes = file.read(HEADER_BYTES)
             self._size = int.from_bytes(self._first_bytes[16:24], "little")
-            if not HEADER_BYTES <= self._size <= min(size - start, _MOST_BYTES):
+            if not HEADER_BYTES <= self._size <= min(size - start, MOST_METADATA_BYTES):
                 message = "the size of its header is wrong"
                 raise BrokenTagError(message)
             self._objects = parse_header(self._first_bytes + file.read(self._size - HEADER_BYTES), start)
@@ -105,9 +115,9 @@ class AsfDocument:
         ]
 
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
-        """Give the objects and attributes that changes are not about."""
+        """Give the objects and attributes that changes are not about, and hashes of all else but the audio."""
         names = _names_of(changes)
-        foreign = [self._front, self._first_bytes[28:]]
+        foreign = [self._front, *self._hash_behind(), self._first_bytes[28:]]
         for part in walk_objects(self._objects):
             attributes = [each for each in part.attributes if each.raw and not _is_named(each, names)]
             foreign += [each.name.encode() + each.raw for each in attributes]
@@ -139,6 +149,15 @@ class AsfDocument:
         for attribute in list_attributes(self._objects):
             values.setdefault(attribute.name, []).append(_describe(attribute))
         return tuple(StoredField(field=name, values=tuple(shown)) for name, shown in values.items())
+
+    def _hash_behind(self) -> list[bytes]:
+        """Hash what lies between the header and the audio, and behind that, such as an index."""
+        with open_track(self._path) as (file, size):
+            spans = find_audio(file, find_content_of(file, size)) or (Span(start=size, end=size),)
+            starts = (len(self._front) + self._size, *(span.end for span in spans))
+            ends = (*(span.start for span in spans), size)
+            between = [Span(start=start, end=end) for start, end in zip(starts, ends, strict=True)]
+            return [hash_pieces(file, [span]) for span in between]
 
 
 def change_objects(objects: tuple[AsfObject, ...], changes: tuple[FieldChange, ...]) -> tuple[AsfObject, ...]:

@@ -152,7 +152,7 @@ def to_word(number: int) -> bytes:
 
     Raises
     ------
-    BrokenTagError
+    UnwritableError
         When it is larger, as only the number of attributes can be.
     """
     if number > MOST_VALUE_BYTES:

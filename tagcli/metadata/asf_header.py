@@ -98,6 +98,11 @@ def lay_out_header(first_bytes: bytes, objects: Iterable[AsfObject]) -> list[Pie
         Those of the old one before its objects.
     objects
         What it is to hold.
+
+    Raises
+    ------
+    UnwritableError
+        When a list of attributes would be longer than it can be.
     """
     objects = tuple(objects)
     body = [piece for part in objects for piece in _lay_out_object(part)]
@@ -118,6 +123,11 @@ def pad_header(first_bytes: bytes, objects: tuple[AsfObject, ...], old_size: int
         What it is to hold; padding is left out.
     old_size
         What it was.
+
+    Raises
+    ------
+    UnwritableError
+        When a list of attributes would be longer than it can be.
     """
     kept = tuple(_without_padding(objects))
     size = measure_pieces(lay_out_header(first_bytes, kept))

@@ -8,14 +8,13 @@ two, field by field. A new tag repeats what the list says, as that of an mp3 fil
 of TagLib, which other programs show, leave the list out where there is an ID3 tag. The list itself is never changed.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from io import BufferedReader, BytesIO
 from pathlib import Path
 
-from tagcli.files import Piece, Span, measure_pieces, open_track, read_at, read_blocks
+from tagcli.files import Piece, Span, hash_pieces, measure_pieces, open_track, read_at
 from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField, UnwritableError
 from tagcli.metadata.forms import (
     HEADER_BYTES,
@@ -121,10 +120,15 @@ class ChunkDocument:
             bytes(n_bytes % 2),
         ]
         new_size = form.size + measure_pieces([*chunk]) - (place.end - place.start)
+        pieces: list[Piece] = []
+        position = 0
+        for size_place in form.size_places:
+            size = _encode_size(new_size, size_place.end - size_place.start, form.byte_order)
+            pieces += [Span(start=position, end=size_place.start), size]
+            position = size_place.end
         return [
-            Span(start=0, end=form.size_place.start),
-            _encode_size(new_size, form.size_place.end - form.size_place.start, form.byte_order),
-            Span(start=form.size_place.end, end=place.start),
+            *pieces,
+            Span(start=position, end=place.start),
             *chunk,
             Span(start=place.end, end=self._file_size),
         ]
@@ -132,7 +136,7 @@ class ChunkDocument:
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
         """Give the frames that changes are not about, and hashes of all else but the audio."""
         with open_track(self._path) as (file, _):
-            hashes = [_hash(file, span) for span in self._foreign_spans()]
+            hashes = [hash_pieces(file, [span]) for span in self._foreign_spans()]
         return [*hashes, *list_foreign_frames(self._tag, changes)]
 
     def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
@@ -178,7 +182,7 @@ class ChunkDocument:
         for chunk in form.chunks:
             if chunk == self._home:
                 continue
-            start = form.size_place.end if chunk.body.start == form.size_place.start else chunk.start
+            start = next((size.end for size in form.size_places if size.start == chunk.body.start), chunk.start)
             yield Span(start=start, end=chunk.body.start if form.holds_samples(chunk) else chunk.body.end)
         yield self._rest
         yield Span(start=form.place.end, end=self._file_size)
@@ -232,10 +236,3 @@ def _encode_size(size: int, n_bytes: int, order: ByteOrder) -> bytes:
         message = "it would be larger than 4 GB"
         raise UnwritableError(message)
     return size.to_bytes(n_bytes, order)
-
-
-def _hash(file: BufferedReader, span: Span) -> bytes:
-    digest = hashlib.sha256()
-    for block in read_blocks(file, span):
-        digest.update(block)
-    return digest.digest()

@@ -17,6 +17,8 @@ SCORE_TOLERANCE = 1.5 * 10**-SCORE_DECIMALS
 """A score whose last stored digit moved by one, as between two machines, is not worth a rewrite."""
 
 
+MOST_METADATA_BYTES = 1 << 28
+"""Read of a file, so that a damaged size costs no memory: as much as an ID3v2 tag can hold."""
 JOINER = "; "
 """Between several values where a container, or the readers of a field, know one text only."""
 
@@ -65,6 +67,17 @@ OWN_NAMES: Mapping[Field, str] = MappingProxyType(
 )
 """What tagcli's own fields are called; containers put their own prefix before it."""
 SHARED_FIELDS = (Field.GENRE, Field.MOOD, Field.GROUPING, Field.COMMENT)
+
+
+class Kind(StrEnum):
+    """A way in which metadata are stored, whatever the container; called as `Metadata.version` tells it."""
+
+    ID3V23 = "ID3v2.3"
+    ID3V24 = "ID3v2.4"
+    VORBIS = "Vorbis comments"
+    MP4 = "iTunes metadata"
+    APEV2 = "APEv2"
+    ASF = "ASF attributes"
 
 
 class FieldPolicy(StrEnum):
@@ -308,7 +321,7 @@ class Metadata:
     container
         What kind of file it is.
     version
-        What its metadata is written in, such as ``ID3v2.3``; empty when it has none.
+        What its metadata is written in, a `Kind` such as ``ID3v2.3``; empty when it has none.
     fields
         In the order of the file.
     """

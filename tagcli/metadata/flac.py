@@ -10,8 +10,18 @@ from typing import Any
 
 from mutagen.flac import VCFLACDict
 
-from tagcli.files import Piece, Span, open_track
-from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField, UnwritableError
+from tagcli.files import Piece, Span, hash_pieces, open_track
+from tagcli.metadata.fields import (
+    MOST_METADATA_BYTES,
+    BrokenTagError,
+    Dialect,
+    Field,
+    FieldChange,
+    Held,
+    Kind,
+    StoredField,
+    UnwritableError,
+)
 from tagcli.metadata.vorbis import (
     Comments,
     build_comments,
@@ -33,8 +43,6 @@ KINDS = {2: "APPLICATION", 3: "SEEKTABLE", 5: "CUESHEET", 6: "PICTURE"}
 _MAGIC = b"fLaC"
 _HEADER_BYTES = 4
 _LAST = 0x80
-_MOST_BYTES = 1 << 28
-"""Of all blocks together: as much as an ID3v2 tag can hold."""
 _VENDOR = b"tagcli"
 
 
@@ -100,10 +108,12 @@ class FlacDocument:
         Concerns other containers.
     """
 
-    version = "Vorbis comments"
+    version = Kind.VORBIS.value
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
-        self._head, self._file_size = _read_head(path)
+        self._path = path
+        self._content = find_content(path)
+        self._head, self._file_size = _read_head(path, self._content.start)
 
     def hold(self) -> Mapping[Field, Held]:
         """Read the fields that tagcli can store."""
@@ -127,10 +137,13 @@ class FlacDocument:
         ]
 
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
-        """Give the blocks and comments that changes are not about."""
+        """Give the blocks and comments that changes are not about, what stands before, and a hash of what is behind."""
         comments = self._head.comments
         blocks = [bytes([block.kind]) + block.body for block in _foreign_blocks(self._head)]
-        return [self._head.front, comments.vendor, comments.rest, *list_foreign_entries(comments, changes), *blocks]
+        with open_track(self._path) as (file, size):
+            behind = hash_pieces(file, [Span(start=self._content.end, end=size)])
+        front = [self._head.front, comments.vendor, comments.rest]
+        return [*front, *list_foreign_entries(comments, changes), *blocks, behind]
 
     def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
         """Give the names of fields that mutagen does not find as changes say."""
@@ -148,15 +161,21 @@ class FlacDocument:
         return describe_comments(self._head.comments) + others
 
 
-def _read_head(path: Path) -> tuple[Head, int]:
+def _read_head(path: Path, start: int) -> tuple[Head, int]:
     """Read everything before the audio; say how large the file is.
+
+    Parameters
+    ----------
+    path
+        The file.
+    start
+        Where the four letters stand.
 
     Raises
     ------
     BrokenTagError
         When it cannot be walked to its end.
     """
-    start = find_content(path).start
     with open_track(path) as (file, size):
         front = file.read(start + len(_MAGIC))
         blocks: list[Block] = []
@@ -165,7 +184,7 @@ def _read_head(path: Path) -> tuple[Head, int]:
             header = file.read(_HEADER_BYTES)
             n_bytes = int.from_bytes(header[1:], "big")
             position += _HEADER_BYTES + n_bytes
-            if len(header) < _HEADER_BYTES or position > min(size, _MOST_BYTES):
+            if len(header) < _HEADER_BYTES or position > min(size, MOST_METADATA_BYTES):
                 message = "a metadata block ends behind the file" if position > size else "its metadata are too large"
                 raise BrokenTagError(message)
             place = Span(start=position - n_bytes, end=position)

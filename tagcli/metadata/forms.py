@@ -58,8 +58,8 @@ class Form:
     ----------
     place
         Where it lies, from its first letters to its last chunk's end.
-    size_place
-        Where its size stands: behind the letters, or in the chunk ds64.
+    size_places
+        Where its size stands: behind the letters, in the chunk ds64, or in both.
     byte_order
         That of WAV is little, that of AIFF big.
     chunks
@@ -67,7 +67,7 @@ class Form:
     """
 
     place: Span
-    size_place: Span
+    size_places: tuple[Span, ...]
     byte_order: ByteOrder
     chunks: tuple[Chunk, ...]
 
@@ -121,16 +121,27 @@ def read_form(file: BinaryIO, start: int, n_bytes: int) -> Form:
     ------
     BrokenTagError
         When the chunks do not lead to the end of the form, or the samples, their format or their size are missing.
+    UnwritableError
+        When the size of the form or of a chunk is left open.
     """
     letters = read_at(file, start, 4)
     order: ByteOrder = "big" if letters == b"FORM" else "little"
-    size_place = Span(start=start + 4, end=start + HEADER_BYTES)
-    size, n_sample_bytes = _read_number(file, size_place, order), 0
-    if size == _UNKNOWN and letters in _LONG_FORMS:
-        size_place, size, n_sample_bytes = _read_long_sizes(file, start + _FORM_BYTES)
-    elif size in (0, _UNKNOWN):
+    size_places = [Span(start=start + 4, end=start + HEADER_BYTES)]
+    size, n_sample_bytes = _read_number(file, size_places[0], order), 0
+    is_long = letters in _LONG_FORMS
+    long_sizes = _read_long_sizes(file, start + _FORM_BYTES) if is_long else None
+    if size == _UNKNOWN and is_long and long_sizes is None:
+        message = "the chunk that states its sizes is missing"
+        raise BrokenTagError(message)
+    if size == 0 or (size == _UNKNOWN and not is_long):
         message = f"the size of its form {_IS_UNKNOWN}"
         raise UnwritableError(message)
+    if long_sizes is not None:
+        long_place, long_size, n_sample_bytes = long_sizes
+        if size == _UNKNOWN:
+            size_places, size = [long_place], long_size
+        elif size == long_size:
+            size_places.append(long_place)
     end = start + HEADER_BYTES + size
     if size % 2 and end < n_bytes and read_at(file, end, 1) == b"\0":
         end += 1  # padding of the form itself, which it need not count
@@ -141,7 +152,8 @@ def read_form(file: BinaryIO, start: int, n_bytes: int) -> Form:
         message = "its form claims more bytes than the file has"
         raise BrokenTagError(message)
     if {chunk.kind for chunk in chunks}.issuperset(_AUDIO[order]):
-        return Form(place=Span(start=start, end=inside.end), size_place=size_place, byte_order=order, chunks=chunks)
+        place = Span(start=start, end=inside.end)
+        return Form(place=place, size_places=tuple(size_places), byte_order=order, chunks=chunks)
     message = "its samples or their format are missing"
     raise BrokenTagError(message)
 
@@ -181,12 +193,11 @@ def list_chunks_behind(file: BinaryIO, form: Form, n_bytes: int) -> list[Chunk]:
     return _walk_leniently(file, Span(start=form.place.end, end=n_bytes), form.byte_order)
 
 
-def _read_long_sizes(file: BinaryIO, start: int) -> tuple[Span, int, int]:
-    """Read the chunk ds64: where the size of the form stands, this size, and that of the samples."""
+def _read_long_sizes(file: BinaryIO, start: int) -> tuple[Span, int, int] | None:
+    """Read the chunk ds64, if there is one: where the size of the form stands, this size, and that of the samples."""
     header, body = read_at(file, start, HEADER_BYTES), start + HEADER_BYTES
     if not header.startswith(b"ds64") or int.from_bytes(header[4:], "little") < _DS64_BYTES:
-        message = "the chunk that states its sizes is missing"
-        raise BrokenTagError(message)
+        return None
     place, samples = Span(start=body, end=body + 8), Span(start=body + 8, end=body + 16)
     return place, _read_number(file, place, "little"), _read_number(file, samples, "little")
 
@@ -194,9 +205,9 @@ def _read_long_sizes(file: BinaryIO, start: int) -> tuple[Span, int, int]:
 def _walk_leniently(file: BinaryIO, inside: Span, order: ByteOrder) -> list[Chunk]:
     """Walk over chunks as far as they are chunks."""
     chunks = []
-    with suppress(BrokenTagError):
+    with suppress(BrokenTagError, UnwritableError):
         for chunk in _walk(file, inside, order):
-            chunks.append(chunk)  # noqa: PERF402  (those before a damage count)
+            chunks.append(chunk)  # noqa: PERF402  (those before a damage or an open size count)
     return chunks
 
 

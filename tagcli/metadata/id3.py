@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tagcli.files import Piece, Span
-from tagcli.metadata.fields import BrokenTagError, UnknownVersionError, UnwritableError
+from tagcli.metadata.fields import MOST_METADATA_BYTES, BrokenTagError, UnknownVersionError, UnwritableError
 from tagcli.outer_tags import ID3V2_HEADER_BYTES, decode_syncsafe
 
 FRAME_HEADER_BYTES = 10
 FRESH_PADDING_BYTES = 1024
 """Left free behind a tag that had to grow, so that the next small change needs no moving of the audio."""
-MAX_BODY_BYTES = (1 << 28) - 1
+MAX_BODY_BYTES = MOST_METADATA_BYTES - 1
 
 UNSYNCHRONISATION = 0x80
 EXTENDED_HEADER = 0x40
@@ -194,7 +194,7 @@ def build_tag(tag: Tag, frames: Iterable[RawFrame]) -> bytes:
 
     Raises
     ------
-    BrokenTagError
+    UnwritableError
         When the frames are larger than a tag can be.
     """
     body = b"".join(frame.raw for frame in frames)
@@ -225,7 +225,7 @@ def lay_out_tag(tag: Tag, frames: Sequence[RawFrame]) -> list[Piece]:
 
     Raises
     ------
-    BrokenTagError
+    UnwritableError
         When the frames are larger than a tag can be.
     """
     data = build_tag(tag, frames)

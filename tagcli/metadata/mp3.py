@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tagcli.files import Piece, Span, open_track
+from tagcli.files import Piece, Span, hash_pieces, open_track
 from tagcli.metadata.fields import Dialect, Field, FieldChange, Held, StoredField
 from tagcli.metadata.frames import copy_id3v1, read_texts
 from tagcli.metadata.id3 import Tag, lay_out_tag, measure_tag, parse_tag
@@ -14,7 +14,7 @@ from tagcli.metadata.id3_fields import (
     list_foreign_frames,
     list_misread_frames,
 )
-from tagcli.outer_tags import ID3V1_BYTES, ID3V2_HEADER_BYTES
+from tagcli.outer_tags import ID3V1_BYTES, ID3V2_HEADER_BYTES, find_content_of
 
 
 class Mp3Document:
@@ -49,6 +49,11 @@ class Mp3Document:
         return self._stored or self._fresh
 
     @property
+    def _end(self) -> int:
+        """Where the tag ends."""
+        return self._stored.size if self._stored else 0
+
+    @property
     def version(self) -> str:
         """Such as ``ID3v2.3``; empty when there is no tag."""
         return f"ID3v2.{self._stored.version}" if self._stored else ""
@@ -60,12 +65,15 @@ class Mp3Document:
     def rewrite(self, changes: tuple[FieldChange, ...]) -> list[Piece]:
         """Put the file together after changes."""
         frames = change_frames(self._tag, changes)
-        n_old_bytes = self._stored.size if self._stored else 0
-        return [*lay_out_tag(self._tag, frames), Span(start=n_old_bytes, end=self._file_size)]
+        return [*lay_out_tag(self._tag, frames), Span(start=self._end, end=self._file_size)]
 
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
-        """Give the frames that changes are not about."""
-        return list_foreign_frames(self._tag, changes)
+        """Give the frames that changes are not about, and hashes of further tags before and behind the audio."""
+        with open_track(self._path) as (file, size):
+            content = find_content_of(file, size)
+            further = hash_pieces(file, [Span(start=self._end, end=content.start)])
+            behind = hash_pieces(file, [Span(start=content.end, end=size)])
+        return [*list_foreign_frames(self._tag, changes), further, behind]
 
     def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
         """Give the names of fields that mutagen does not find as changes say."""

@@ -3,7 +3,6 @@
 Sources: ISO/IEC 14496-12, sections 4.2, 8.1.2 and 8.11; iTunes Metadata Format Specification.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagcli.boxes import HEADER_BYTES, Box
-from tagcli.files import Piece, Span, measure_pieces, open_track, read_at, read_pieces
-from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField, UnwritableError
+from tagcli.files import Piece, Span, hash_pieces, measure_pieces, open_track, read_at
+from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, Kind, StoredField, UnwritableError
 from tagcli.metadata.mp4_boxes import (
     VERSION_BYTES,
     Edit,
@@ -81,7 +80,7 @@ class Mp4Document:
     @property
     def version(self) -> str:
         """Empty when there is no list of items."""
-        return "iTunes metadata" if self._levels[0].box else ""
+        return Kind.MP4.value if self._levels[0].box else ""
 
     def hold(self) -> Mapping[Field, Held]:
         """Read the fields that tagcli can store."""
@@ -140,12 +139,9 @@ class Mp4Document:
         room = self._levels[-1].room
         starts = [box.start for box in self._boxes if not room.start <= box.start < room.end]
         landmarks = sorted([*starts, room.start, self._boxes[-1].end])
-        digest = hashlib.sha256()
         with open_track(self._path) as (file, _):
             edits += anchor_tables(file, find_tables(file, self._boxes), landmarks)
-            for block in read_pieces(file, splice(edits, self._size)):
-                digest.update(block)
-        return [digest.digest()]
+            return [hash_pieces(file, splice(edits, self._size))]
 
     def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
         """Give the names of fields that mutagen does not find as changes say."""

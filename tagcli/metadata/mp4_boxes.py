@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from tagcli.boxes import HEADER_BYTES, MAX_BOXES, Box, read_box, walk_boxes
 from tagcli.files import Piece, Span, read_at
-from tagcli.metadata.fields import BrokenTagError
+from tagcli.metadata.fields import BrokenTagError, UnwritableError
 
 VERSION_BYTES = 4
 """One byte of version and three of flags, before what a full box holds."""
@@ -127,13 +127,20 @@ def build_header(kind: bytes, n_bytes: int) -> bytes:
 
 
 def resize_box(box: Box, growth: int) -> list[Edit]:
-    """Make a box say that it has grown; one that goes on to the end of the file need not."""
+    """Make a box say that it has grown; one that goes on to the end of the file need not.
+
+    Raises
+    ------
+    UnwritableError
+        When there is no room for a size so large.
+    """
     n_bytes = box.size_field.end - box.size_field.start
     if not growth or not n_bytes:
         return []
     size = box.end - box.start + growth
     if size >> 8 * n_bytes:
-        raise _broken(box, "would be too large")
+        message = f"the box {_name(box)} would be too large"
+        raise UnwritableError(message)
     return [Edit(place=box.size_field, pieces=(size.to_bytes(n_bytes, "big"),))]
 
 
@@ -157,4 +164,8 @@ def _walk_children(file: BinaryIO, box: Box) -> Iterator[Box]:
 
 
 def _broken(box: Box, what: str) -> BrokenTagError:
-    return BrokenTagError(f"the box {box.kind.decode('latin-1')!r} {what}")
+    return BrokenTagError(f"the box {_name(box)} {what}")
+
+
+def _name(box: Box) -> str:
+    return repr(box.kind.decode("latin-1"))

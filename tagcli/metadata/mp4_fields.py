@@ -66,7 +66,7 @@ def change_items(items: Sequence[Item], changes: Sequence[FieldChange]) -> list[
 
     Raises
     ------
-    BrokenTagError
+    UnwritableError
         When a value is to be kept that cannot be read.
     """
     new = {

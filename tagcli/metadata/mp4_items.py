@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from tagcli.boxes import Box, walk_boxes
 from tagcli.files import Span, read_at
-from tagcli.metadata.fields import BrokenTagError, StoredField
+from tagcli.metadata.fields import MOST_METADATA_BYTES, BrokenTagError, StoredField
 from tagcli.metadata.frames import name_genres
 from tagcli.metadata.mp4_boxes import VERSION_BYTES, build_box, list_children
 
@@ -24,8 +24,6 @@ _PICTURES = {12: "image/gif", 13: "image/jpeg", 14: "image/png", 27: "image/bmp"
 _PAIRS = ("trkn", "disk")
 _TYPE_BYTES = 4
 _LOCALE_BYTES = 4
-_MOST_BYTES = 1 << 28
-"""As much as an ID3v2 tag can hold."""
 _LONGEST_SHOWN_BYTES = 2000
 
 
@@ -96,7 +94,7 @@ def read_items(file: BinaryIO, box: Box) -> tuple[Item, ...]:
     BrokenTagError
         When an item ends behind the box, or they are too large.
     """
-    if box.end - box.start > _MOST_BYTES:
+    if box.end - box.start > MOST_METADATA_BYTES:
         message = "its metadata are too large"
         raise BrokenTagError(message)
     return tuple(_read_item(file, child) for child in list_children(file, box))

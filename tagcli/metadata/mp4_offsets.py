@@ -71,7 +71,9 @@ def find_tables(file: BinaryIO, boxes: Iterable[Box]) -> Iterator[OffsetTable]:
     Raises
     ------
     BrokenTagError
-        When a table is longer than its box, or the file has places that are not understood.
+        When a table is longer than its box.
+    UnwritableError
+        When the file has places that are not understood.
     """
     for box in boxes:
         if box.kind in (b"moov", b"moof", b"mfra", b"meta"):
@@ -95,7 +97,9 @@ def shift_tables(file: BinaryIO, tables: Iterable[OffsetTable], area: Span, shif
     Raises
     ------
     BrokenTagError
-        When one of them points into what is rewritten, has no room for a number so large, or is about another file.
+        When one of them points into what is rewritten.
+    UnwritableError
+        When one has no room for a number so large, or is about another file.
     """
     edits = []
     for table in tables:
@@ -112,7 +116,7 @@ def shift_tables(file: BinaryIO, tables: Iterable[OffsetTable], area: Span, shif
         shifted = [offset + shift if offset >= area.end else offset for offset in offsets]
         if max(shifted) >> 8 * table.width:
             message = f"the places of its media data do not fit into {8 * table.width} bits when they move"
-            raise BrokenTagError(message)
+            raise UnwritableError(message)
         if shifted != offsets:
             edits.append(Edit(place=table.place, pieces=(_put_offsets(data, table, shifted),)))
     return edits

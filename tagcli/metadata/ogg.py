@@ -15,10 +15,10 @@ from typing import Any
 from mutagen.flac import VCFLACDict
 from mutagen.ogg import OggPage
 
-from tagcli.files import Piece, open_track, read_at
-from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, StoredField, UnwritableError
+from tagcli.files import Piece, Span, hash_pieces, open_track
+from tagcli.metadata.fields import BrokenTagError, Dialect, Field, FieldChange, Held, Kind, StoredField, UnwritableError
 from tagcli.metadata.flac import KINDS, MAX_BODY_BYTES, PADDING, VORBIS_COMMENT
-from tagcli.metadata.ogg_headers import find_stream, read_packets
+from tagcli.metadata.ogg_headers import find_stream, list_foreign_parts, read_packets
 from tagcli.metadata.ogg_rewrite import replace_packets
 from tagcli.metadata.vorbis import (
     Comments,
@@ -58,13 +58,12 @@ class OggDocument:
         Concerns other containers.
     """
 
-    version = "Vorbis comments"
+    version = Kind.VORBIS.value
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
         self._path = path
         self._content = find_content(path)
         with open_track(path) as (file, _):
-            self._outer = read_at(file, 0, self._content.start)
             self._first, packet = find_stream(file, self._content, tuple(_FRONTS))
             magic = next(magic for magic in _FRONTS if packet.startswith(magic))
             self._is_flac = magic == _FLAC
@@ -99,10 +98,15 @@ class OggDocument:
             return replace_packets(file, self._content, self._headers, tuple(packets), size)
 
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
-        """Give the comments and metadata blocks that changes are not about."""
+        """Give the comments and metadata blocks that changes are not about, and hashes of all but this stream."""
         comments = self._comments
         blocks = [bytes([_kind_of(block)]) + block[1:] for block in self._others if _kind_of(block) != PADDING]
-        return [self._outer, comments.vendor, comments.rest, *list_foreign_entries(comments, changes), *blocks]
+        with open_track(self._path) as (file, size):
+            front = hash_pieces(file, [Span(start=0, end=self._headers.pages[0].start)])
+            others = hash_pieces(file, list_foreign_parts(file, self._content, self._headers))
+            behind = hash_pieces(file, [Span(start=self._content.end, end=size)])
+        entries = list_foreign_entries(comments, changes)
+        return [front, comments.vendor, comments.rest, *entries, *blocks, others, behind]
 
     def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
         """Give the names of fields that mutagen does not find as changes say."""

@@ -3,12 +3,12 @@
 Readers skip a page whose checksum is wrong, and take a gap in the numbers of pages for a loss. So both are damage.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 
 from tagcli.files import Span, read_at
-from tagcli.metadata.fields import BrokenTagError, UnwritableError
+from tagcli.metadata.fields import MOST_METADATA_BYTES, BrokenTagError, UnwritableError
 from tagcli.ogg import (
     BEGINS_STREAM,
     CONTINUES,
@@ -20,8 +20,6 @@ from tagcli.ogg import (
     walk_pages,
 )
 
-_MOST_BYTES = 1 << 28
-"""Of all pages of comments together: as much as an ID3v2 tag can hold."""
 _SKELETON = b"fishead\0"
 _FIRST_INDEXED_VERSION = 4  # Ogg Skeleton 4.0: keeps positions and the size in bytes
 
@@ -73,7 +71,9 @@ def find_stream(file: BufferedReader, content: Span, magics: tuple[bytes, ...]) 
     Raises
     ------
     BrokenTagError
-        When there is none, or its first page is damaged.
+        When its first page is damaged.
+    UnwritableError
+        When there is none.
     """
     for page in walk_pages(file, content.start, content.end):
         if not page.flags & BEGINS_STREAM:
@@ -130,7 +130,7 @@ def read_packets(
         if bool(page.flags & CONTINUES) != is_begun:
             message = "a page of its headers does not go on where the one before ends"
             raise BrokenTagError(message)
-        if n_bytes > _MOST_BYTES:
+        if n_bytes > MOST_METADATA_BYTES:
             message = "its headers are too large"
             raise BrokenTagError(message)
         position = 0
@@ -155,6 +155,32 @@ def read_packets(
             break
     message = "its headers end too early"
     raise BrokenTagError(message)
+
+
+def list_foreign_parts(file: BufferedReader, content: Span, headers: HeaderPackets) -> Iterator[Span]:
+    """Find the pages that a change of comments leaves as they are: those of other streams, side by side or chained.
+
+    Parameters
+    ----------
+    file
+        The file; it may be read elsewhere meanwhile.
+    content
+        Where its pages lie.
+    headers
+        Those of the stream whose comments may change; its first page is not looked at.
+
+    Yields
+    ------
+    Span
+        A page; behind a page that begins a stream of the same name in a chain, all that is left.
+    """
+    serial = headers.pages[0].serial
+    for page in walk_pages(file, headers.pages[0].start, content.end):
+        if page.serial != serial:
+            yield Span(start=page.start, end=min(page.body.end, content.end))
+        elif page.flags & BEGINS_STREAM:
+            yield Span(start=page.start, end=content.end)
+            return
 
 
 def _check(page: Page, body: bytes, content: Span) -> None:

@@ -43,7 +43,7 @@ def replace_packets(
 
     Raises
     ------
-    BrokenTagError
+    UnwritableError
         When further pages cannot be numbered anew, because something between them is no page, or when positions within
         the file would no longer be right.
     """

@@ -60,7 +60,10 @@ class Document(Protocol):
         """Put the file together after changes: every byte that is not about them is a part of the old file."""
 
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
-        """Give all metadata that changes are not about, byte for byte and in order; not padding."""
+        """Give all of the file that neither changes nor `hash_payload` are about, in order; not padding.
+
+        Byte for byte, or as hashes where it may be long, such as what lies before the metadata and behind the audio.
+        """
 
     def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
         """Give the names of fields that mutagen, reading this file, does not find as changes say."""
@@ -128,7 +131,7 @@ def plan_write(
     UnsupportedContainerError
         When the file is of another container, or its tag of a version that cannot be written back.
     MetadataError
-        When the file cannot be read or its tag is damaged.
+        When the file cannot be read, its tag is damaged, or it cannot hold the change.
     """
     return _plan(path, dialect, lambda held: choose_changes(held, fields, policies))
 

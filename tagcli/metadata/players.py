@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from tagcli.metadata.fields import DEFAULT_DIALECT, Dialect, Field
+from tagcli.metadata.fields import DEFAULT_DIALECT, Dialect, Field, Kind
 
 
 class Player(StrEnum):
@@ -15,17 +15,6 @@ class Player(StrEnum):
     PICARD = "picard"
     FOOBAR2000 = "foobar2000"
     ITUNES = "itunes"
-
-
-class Kind(StrEnum):
-    """A way in which metadata are stored, whatever the container; called as `Metadata.version` tells it."""
-
-    ID3V23 = "ID3v2.3"
-    ID3V24 = "ID3v2.4"
-    VORBIS = "Vorbis comments"
-    MP4 = "MP4 metadata"
-    APEV2 = "APEv2"
-    ASF = "ASF metadata"
 
 
 _ITUNES = "----:com.apple.iTunes:"

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tagcli.container import Container
-from tagcli.metadata.fields import JOINER, Field, Metadata, StoredField
+from tagcli.metadata.fields import JOINER, Field, Kind, Metadata, StoredField
 from tagcli.metadata.frames import GENRE_FRAME, name_genres
-from tagcli.metadata.players import PLAYERS, STORED_NAMES, Kind, Player
+from tagcli.metadata.players import PLAYERS, STORED_NAMES, Player
 
 _KINDS = {
     Container.FLAC: Kind.VORBIS,
