@@ -13,7 +13,7 @@ from tagcli.metadata import Dialect, Fields, Policies, WritePlan, plan_write
 from tagcli.metadata.fields import DEFAULT_DIALECT, DEFAULT_POLICIES
 from tagcli.metadata.sidecar import write_sidecar
 from tagcli.results import Head
-from tagcli.rows import Row, Status, Written
+from tagcli.rows import Row, Status, Written, make_readable
 from tagcli.tag_rules import TagRules
 from tagcli.tags import Category, ScoredTag
 
@@ -45,6 +45,8 @@ class StorePolicy:
         What happens to the fields that are not tagcli's own, and how they are written.
     has_sidecars
         Whether the tags of a file that holds none are written beside it.
+    keeps_provenance
+        Whether model and settings stay as stored where tags and scores do.
     """
 
     model: str
@@ -55,6 +57,7 @@ class StorePolicy:
     policies: Policies = DEFAULT_POLICIES
     dialect: Dialect = DEFAULT_DIALECT
     has_sidecars: bool = False
+    keeps_provenance: bool = False
 
 
 def make_policy(
@@ -120,7 +123,7 @@ def make_results_policy(
     source
         The file.
     threshold
-        As the user chose; None to store what the file holds.
+        As the user chose; None for `STORED_SCORE`.
     rules
         What is wanted of single tags.
     policies, dialect, has_sidecars
@@ -129,8 +132,9 @@ def make_results_policy(
     settings = " ".join(f"{name}={_show(value)}" for name, value in head.settings.items()) if head else ""
     return StorePolicy(
         model=f"{head.name}@{head.sha256[:_SHA_DIGITS]}" if head else "",
-        settings=f"{settings} from={source.name}".strip(),
-        threshold=threshold or 0.0,
+        settings=f"{settings} from={make_readable(source.name)}".strip(),
+        keeps_provenance=head is None,
+        threshold=STORED_SCORE if threshold is None else threshold,
         thresholds={},
         rules=rules,
         policies=policies,
@@ -153,12 +157,18 @@ def make_fields(tags: Sequence[ScoredTag], policy: StorePolicy) -> Fields:
     policy
         What is stored.
     """
-    stored = [policy.rules.rename(tag) for tag in tags if _is_stored(tag, policy)]
+    by_label: dict[str, ScoredTag] = {}
+    for tag in tags:
+        if _is_stored(tag, policy):
+            renamed = policy.rules.rename(tag)
+            by_label.setdefault(renamed.label.casefold(), renamed)
+    stored = list(by_label.values())
     return Fields(
         tags=tuple(tag.label for tag in stored),
         scores=tuple(tag.score for tag in stored),
         model=policy.model,
         settings=policy.settings,
+        keeps_provenance=policy.keeps_provenance,
         genres=_choose_labels(stored, Category.GENRE)[: 1 if policy.dialect.shows_one else MAX_GENRES],
         moods=_choose_labels(stored, Category.MOOD)[:MAX_MOODS],
         grouping=tuple(tag.label for tag in stored),

@@ -8,6 +8,8 @@ hand and has 1. A track's lines may lie anywhere. Tags are ordered by score, equ
 import csv
 import io
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +52,7 @@ def read_edited_results(path: Path) -> Results:
         msg = f"{path} is not in UTF-8; save it from the spreadsheet as CSV UTF-8."
         raise ResultsError(msg, path=path) from error
     try:
-        is_json = text.lstrip().startswith("{")
+        is_json = text.lstrip().startswith(("{", "["))
         head, fields = _read_json(text) if is_json else (None, _read_csv(text))
         return Results(rows=iter(_join(map(_make_row, fields))), head=head)
     except (ValueError, RecursionError) as error:
@@ -62,13 +64,16 @@ def _read_json(text: str) -> tuple[Head | None, Iterable[tuple[str, Any]]]:
     """Read a document or lines; give the head, and the fields of each row with where it is."""
     first = text.lstrip().split("\n", 1)[0]
     try:
-        is_lines = "path" in json.loads(first)
+        row = json.loads(first)
+        is_lines = isinstance(row, dict) and "path" in row
     except ValueError:
         is_lines = False
     if is_lines:
-        lines = enumerate(text.splitlines(), start=1)
+        lines = enumerate(text.split("\n"), start=1)  # names may hold other ends of lines
         return None, [(f"line {number}", _parse(number, line)) for number, line in lines if line.strip()]
     document = json.loads(text)
+    if isinstance(document, list):
+        document = {"tracks": document}
     if not isinstance(document.get("tracks"), list):
         msg = "there is no list of tracks"
         raise ValueError(msg)
@@ -94,15 +99,18 @@ def _read_head(document: dict[str, Any]) -> Head | None:
 
 def _read_csv(text: str) -> Iterator[tuple[str, Any]]:
     """Give the fields of each line with where it is."""
+    text = re.sub(r"\Asep=.\r?\n", "", text)  # a hint to a spreadsheet program
     opening = text.split("\n", 1)[0]
     delimiter = max(_DELIMITERS, key=opening.count)
     reader: csv.DictReader[str] = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns = reader.fieldnames or ()
-    if not {"path", "tag"} <= set(columns):
+    reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or ()]
+    if not {"path", "tag"} <= set(reader.fieldnames):
         msg = "there are no columns named path and tag"
         raise ValueError(msg)
     try:
         for line in reader:
+            if not any(line.values()):  # a row whose cells were cleared
+                continue
             tag = (line.get("tag") or "").strip()
             told: dict[str, Any] = {key: line.get(key) for key in ("path", "status", "reason") if line.get(key)}
             yield f"line {reader.line_num}", told | {"tags": [{"tag": tag, "score": line.get("score")}] if tag else []}
@@ -128,6 +136,9 @@ def _complete_tag(tag: Any) -> dict[str, Any]:
     """Give a tag its score; spreadsheets of some countries write a comma in numbers."""
     if not isinstance(tag, dict) or "tag" not in tag:
         msg = f"{tag!r:.60} is no tag"
+        raise ValueError(msg)
+    if isinstance(tag["tag"], str) and any(unicodedata.category(character) == "Cc" for character in tag["tag"]):
+        msg = f"{tag['tag']!r:.60} holds a line break or another control character"
         raise ValueError(msg)
     score = tag.get("score")
     if score is None or score == "":

@@ -139,6 +139,8 @@ def replace_file(
         _check_writable(replacement)
         copy_path = _copy_path(target)
         with _locked_copy(copy_path) as copy, target.open("rb") as source:
+            if not FileIdentity.from_status(os.fstat(source.fileno())).has_same_content(replacement.identity):
+                raise _changed(path)
             for block in read_pieces(source, replacement.pieces):
                 copy.write(block)
             copy.flush()
@@ -215,10 +217,12 @@ def _copy_path(target: Path) -> Path:
 
 def _check_unchanged(replacement: Replacement) -> None:
     if FileIdentity.from_status(replacement.target.stat()) != replacement.identity:
-        message = (
-            f"{replacement.path} was changed by another program in the meantime, so nothing is written; run again."
-        )
-        raise FileBusyError(message, path=replacement.path)
+        raise _changed(replacement.path)
+
+
+def _changed(path: Path) -> FileBusyError:
+    message = f"{path} was changed by another program in the meantime, so nothing is written; run again."
+    return FileBusyError(message, path=path)
 
 
 def _check_writable(replacement: Replacement) -> None:

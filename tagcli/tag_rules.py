@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from tagcli.errors import ConfigurationError
+from tagcli.metadata.fields import SEPARATORS
 from tagcli.tags import Category, ScoredTag, Vocabulary
 
-SEPARATORS = ";/,"
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "category": str,
@@ -100,7 +100,10 @@ def read_tag_rules(path: Path) -> TagRules:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        msg = f"The vocabulary {path} cannot be read ({error.strerror}); check the path."
+        raise ConfigurationError(msg, path=path) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path} cannot be read as TOML ({error}); correct it, or begin with `tagcli weights vocabulary`."
         raise ConfigurationError(msg, path=path) from error
     try:
@@ -156,8 +159,12 @@ def _make_rule(tag: Any) -> tuple[str, TagRule]:
             msg = f"{key} = {value!r} of the tag {name!r} is not understood"
             raise ValueError(msg)
     label, threshold, category = tag.get("label"), tag.get("threshold"), tag.get("category")
-    if label is not None and (not label.strip() or any(separator in label for separator in SEPARATORS)):
-        msg = f"the label {label!r} is empty or holds one of {SEPARATORS!r}, at which players split"
+    if label is not None and (
+        not label.strip() or not label.isprintable() or any(separator in label for separator in SEPARATORS)
+    ):
+        msg = (
+            f"the label {label!r} is empty, or holds a control character or one of {SEPARATORS!r}, where players split"
+        )
         raise ValueError(msg)
     if threshold is not None and not 0 <= threshold <= 1:
         msg = f"the threshold of the tag {name!r} does not lie in [0, 1]"

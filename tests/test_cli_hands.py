@@ -153,7 +153,7 @@ def test_rules_of_the_users_own(music, results, tmp_path):
     assert "TCON" not in fields
     assert fields_of(music / "b.flac")["TAGCLI_TAGS"] == ("Jazz",)
     rules.write_text('[[tag]]\nname = "rock"\nlabel = "a/b"\n')
-    assert "players split" in run("write", results, "--vocabulary", rules, code=2).stderr
+    assert "where players split" in run("write", results, "--vocabulary", rules, code=2).stderr
 
 
 def test_the_vocabulary_of_a_model_is_printed_to_be_edited(tmp_path, music, results):

@@ -32,6 +32,7 @@ def read(tmp_path):
         "\ufeffscore;tag;path\r\n0,5;rock;a.mp3\r\n0,25;jazz;b.mp3\r\n0,75;guitar;a.mp3\r\n",
         "tag\tnotes\tpath\tscore\nrock\tnice\ta.mp3\t0.5\njazz\t\tb.mp3\t.25\nguitar\t\ta.mp3\t0.75",
         "path,status,reason,rank,tag,score\na.mp3,ok,,7,guitar,0.75\na.mp3,ok,,2,rock,0.5\nb.mp3,ok,,,jazz,0.25\n",
+        "sep=;\nPath; Tag ;Score\n;;\na.mp3;rock;0.5\nb.mp3;jazz;0.25\n\n;;\na.mp3;guitar;0.75\n",
         '{"path":"a.mp3","tags":[{"tag":"guitar","score":0.75},{"tag":"rock","score":0.5}]}\n\n'
         '{"path":"b.mp3","tags":[{"tag":"jazz","score":0.25}],"mine":1}',
         json.dumps(
@@ -43,8 +44,14 @@ def read(tmp_path):
             },
             indent=1,
         ),
+        json.dumps(
+            [
+                {"path": "a.mp3", "tags": [{"tag": "rock", "score": 0.5}, {"tag": "guitar", "score": 0.75}]},
+                {"path": "b.mp3", "tags": [{"tag": "jazz", "score": 0.25}]},
+            ]
+        ),
     ],
-    ids=["unsorted", "a spreadsheet's", "tabs", "ranks with gaps", "json lines", "json"],
+    ids=["unsorted", "a spreadsheet's", "tabs", "ranks with gaps", "cleared rows", "json lines", "json", "json list"],
 )
 def test_formats(read, content):
     assert read(content) == {"a.mp3": [("guitar", 0.75), ("rock", 0.5)], "b.mp3": [("jazz", 0.25)]}
@@ -55,6 +62,11 @@ def test_tags_without_a_score_were_given_by_hand(read):
     assert read('{"path":"a.mp3","tags":[{"tag":"rock"},{"tag":"jazz","score":null}]}') == {
         "a.mp3": [("rock", 1.0), ("jazz", 1.0)]
     }
+
+
+def test_names_with_other_line_ends_are_read(read):
+    row = json.dumps({"path": "a\u2028b\x85.mp3", "tags": [{"tag": "rock", "score": 1}]}, ensure_ascii=False)
+    assert read(row + "\n" + row) == {"a\u2028b\x85.mp3": [("rock", 1.0)]}
 
 
 def test_a_tag_that_is_there_twice_counts_once_with_its_best_score(read):
@@ -84,7 +96,8 @@ def test_the_model_is_told_by_a_document(tmp_path):
     [
         (b"", "no columns"),
         (b"hello\n", "no columns named path and tag"),
-        (b"Path,Tag\na.mp3,rock\n", "no columns named path and tag"),
+        (b"Pfad,Tag\na.mp3,rock\n", "no columns named path and tag"),
+        (b'path,tag\na.mp3,"a\nb"\n', "control character"),
         (b"path,tag,score\na.mp3,rock,loud\n", "line 2: could not convert"),
         (b"path,tag,score\na.mp3,rock,0.5\na.mp3,rock,1.5\n", "line 3: score is 1.5"),
         (b"path,tag\n,rock\n", "line 2: path or tags are missing"),

@@ -67,7 +67,7 @@ def test_any_name_can_be_written(read):
         ("[[tag]]\nlabel = 'x'", "has no name"),
         ("[[tags]]\nname = 'x'", "there is no 'tags'"),
         ("[[tag]]\nname = 'x'\ncolour = 'red'", "colour = 'red'"),
-        ("[[tag]]\nname = 'x'\nlabel = 'a/b'", "at which players split"),
+        ("[[tag]]\nname = 'x'\nlabel = 'a/b'", "where players split"),
         ("[[tag]]\nname = 'x'\nlabel = ' '", "is empty"),
         ("[[tag]]\nname = 'x'\nthreshold = 2", r"does not lie in \[0, 1\]"),
         ("[[tag]]\nname = 'x'\nthreshold = true", "threshold = True"),

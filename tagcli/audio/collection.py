@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from tagcli.errors import CollectionError
 
-_NAMES = "mp3 flac ogg oga opus m4a mp4 aac wma wav aiff aif wv ape mpc mka"
+_NAMES = "mp3 flac ogg oga opus spx m4a m4b mp4 aac wma asf wav aiff aif aifc wv ape mpc mka"
 EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
 
 

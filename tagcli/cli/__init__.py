@@ -33,6 +33,12 @@ class _Program(TyperGroup):
         except TagcliError as error:
             typer.secho(f"tagcli: {error.message}", err=True, fg="red")
             raise typer.Exit(_exit_code(error)) from None
+        except BrokenPipeError:  # the reader has gone, which is no error of ours
+            raise
+        except OSError as error:
+            place = f" {error.filename}" if error.filename else ""
+            typer.secho(f"tagcli: The system refuses{place}: {error.strerror or error}.", err=True, fg="red")
+            raise typer.Exit(ExitCode.ERROR) from None
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 

@@ -18,6 +18,7 @@ OnlyPathsArgument = Annotated[
     list[Path] | None,
     typer.Argument(metavar="PATH", help="Only what lies at or below these.", show_default="everything"),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask; nobody is asked who is not at a terminal.")]
 RunOption = Annotated[
     int | None, typer.Option("--run", metavar="ID", help="A run of `tagcli history`.", show_default="see above")
 ]
@@ -26,7 +27,7 @@ RunOption = Annotated[
 def undo(
     paths: OnlyPathsArgument = None,
     run: RunOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
     format_: ListFormatOption = ListFormat.TABLE,
 ) -> None:
     """Put files back as they were before a run wrote into them: the very same bytes, and the time of modification.
@@ -46,24 +47,30 @@ def undo(
     with Journal(default_journal_path()) as journal:
         number = _find_run(journal, paths) if run is None else run
         entries = [entry for entry in _list_entries(journal, number, paths) if not entry.is_undone]
-        if run is not None and run not in {known.number for known in journal.list_runs()}:
-            msg = f"There is no run {run}; see `tagcli history`."
-            raise ConfigurationError(msg)
+        _check_run(journal, run)
         listing = Listing(format_)
+        n_undone = 0
         if entries and not yes and is_terminal():
             typer.confirm(f"Put {len(entries)} files of run {number} back as they were?", abort=True, err=True)
 
         def handle(entry: "Entry") -> bool:
+            nonlocal n_undone
             told: dict[str, Any] = {**describe_path(entry.path), "status": "failed", "message": None}
             try:
                 told["status"] = undo_write(journal, entry).value
+                n_undone += 1
             except (MetadataError, JournalError) as error:
                 told["message"] = make_readable(error.message)
                 typer.echo(make_printable(told["message"]), err=True)
             listing.add(told, [f"{make_printable(told['path'])}\t{told['status']}"])
             return told["message"] is None
 
-        walk(entries, handle, lambda: listing.end(run=number))
+        def end() -> None:
+            listing.end(run=number)
+            if entries and not n_undone:
+                typer.echo(f"Nothing of run {number} was put back; give --run for another one.", err=True)
+
+        walk(entries, handle, end)
         if not entries:
             typer.echo("There is nothing to undo.", err=True)
 
@@ -75,6 +82,7 @@ def history(
         int | None,
         typer.Option("--prune", metavar="DAYS", min=0, help="Forget runs older than so many days, for good."),
     ] = None,
+    yes: YesOption = False,
     format_: ListFormatOption = ListFormat.TABLE,
 ) -> None:
     """List the runs that wrote into files, the oldest first; with --run or PATH the files, the latest write first.
@@ -91,8 +99,11 @@ def history(
     listing = Listing(format_)
     with Journal(default_journal_path()) as journal:
         if prune is not None:
+            if not yes and is_terminal():
+                typer.confirm(f"Forget what would undo runs older than {prune} days?", abort=True, err=True)
             typer.echo(f"{journal.prune(days=prune)} writes are forgotten.", err=True)
         if run is not None or paths:
+            _check_run(journal, run)
             for entry in _list_entries(journal, run, paths):
                 state = "undone" if entry.is_undone else "written"
                 told = {
@@ -103,7 +114,8 @@ def history(
                     "payload_sha256": entry.payload_sha256,
                     "changes": describe_changes(entry.changes),
                 }
-                first = f"{make_printable(str(told['path']))}\t{state} by run {entry.run} ({entry.started})"
+                then = ", undone" if entry.is_undone else ""
+                first = f"{make_printable(str(told['path']))}\twritten by run {entry.run} ({entry.started}){then}"
                 listing.add(told, [first, *describe_plan(entry.changes, fits_padding=None)])
             listing.end("writes")
         else:
@@ -131,7 +143,8 @@ def verify(
 ) -> None:
     """Tell whether the audio of files is, bit for bit, what it was when tagcli wrote into them; nothing is decoded.
 
-    `same` or `changed`; `unknown` when tagcli never wrote into the file. When one has changed, the exit code is 3.
+    `same` or `changed`; `unknown` when tagcli never wrote into a file with this audio. When one has changed, the exit
+    code is 3.
 
     Example: tagcli verify ~/Music
     """
@@ -177,6 +190,13 @@ def warn_of_size(journal: "Journal") -> None:
         logging.getLogger(__name__).warning(
             "The journal takes %.1f GB; `tagcli history --prune DAYS` forgets what you will not undo.", n_bytes / 1e9
         )
+
+
+def _check_run(journal: "Journal", run: int | None) -> None:
+    """Refuse a run that there is not."""
+    if run is not None and run not in {known.number for known in journal.list_runs()}:
+        msg = f"There is no run {run}; see `tagcli history`."
+        raise ConfigurationError(msg)
 
 
 def _find_run(journal: "Journal", paths: list[Path] | None) -> int | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def write(
+    ctx: typer.Context,
     results: Annotated[
         Path,
         typer.Argument(
@@ -38,7 +39,7 @@ def write(
     ],
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", min=0.0, max=1.0, help="Least score of a stored tag.", show_default="none"),
+        typer.Option("--threshold", min=0.0, max=1.0, help="Least score of a stored tag.", show_default="0.1"),
     ] = None,
     dry_run: DryRunOption = False,
     genre: GenreOption = FieldPolicy.FILL,
@@ -66,10 +67,10 @@ def write(
     from tagcli.cli.display import Tally
     from tagcli.cli.journal import warn_of_size
     from tagcli.cli.listing import walk
-    from tagcli.cli.output import make_writer, open_output
+    from tagcli.cli.output import make_printable, make_writer, open_output
     from tagcli.edited_results import read_edited_results
     from tagcli.journal import Journal, Recorder, default_journal_path
-    from tagcli.rows import Row
+    from tagcli.rows import Row, make_readable
     from tagcli.tag_rules import read_tag_rules
 
     rules = read_tag_rules(vocabulary) if vocabulary else None
@@ -100,14 +101,15 @@ def write(
             tally.add(stored)
             writer.write(stored)
             if stored.message is not None and stored.written is not None:
-                typer.echo(stored.message, err=True)
+                typer.echo(make_printable(make_readable(stored.message)), err=True)
             return stored.status == row.status
 
         def end() -> None:
             summary = tally.summarise(is_interrupted=False)
             writer.end(summary | {"elapsed_seconds": None, "x_real_time": None})
             counts = ", ".join(f"{count} {state}" for state, count in tally.written.items())
-            typer.echo(f"{counts or 'no tracks'}.", err=True)
+            if not ctx.obj:
+                typer.echo(f"{counts or 'no tracks'}.", err=True)
 
         walk(read.rows, handle, end)
 

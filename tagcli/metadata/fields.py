@@ -156,6 +156,8 @@ class Fields:
         Settings of the run that decide the scores. Empty: the field is not stored.
     genres, moods, grouping, comment
         Candidates for the fields that are not tagcli's own, best first; may be empty.
+    keeps_provenance
+        Whether model and settings stay as stored where tags and scores do: they come from a file that does not tell.
 
     Raises
     ------
@@ -172,6 +174,7 @@ class Fields:
     moods: tuple[str, ...] = ()
     grouping: tuple[str, ...] = ()
     comment: tuple[str, ...] = ()
+    keeps_provenance: bool = False
 
     @property
     def shared(self) -> dict[Field, tuple[str, ...]]:

@@ -123,6 +123,9 @@ def _choose_own_values(held: Mapping[Field, Held], fields: Fields) -> dict[Field
         Field.MODEL: (fields.model,) if fields.model else (),
         Field.SETTINGS: (fields.settings,) if fields.settings else (),
     }
+    if fields.keeps_provenance and held[Field.TAGS].values == values[Field.TAGS]:
+        is_same = _are_close(held[Field.SCORES].values, values[Field.SCORES])
+        values |= {own: held[own].values for own in (Field.MODEL, Field.SETTINGS)} if is_same else {}
     is_same_otherwise = all(held[own].values == values[own] for own in values if own is not Field.SCORES)
     if is_same_otherwise and _are_close(held[Field.SCORES].values, values[Field.SCORES]):
         values[Field.SCORES] = held[Field.SCORES].values
