@@ -1,14 +1,19 @@
 """The tags around a file's content, whatever its container: ID3v2 in front; ID3, APEv2 and Lyrics3 behind."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from tagcli.files import Span, open_track, read_at
+from tagcli.files import Piece, Span, open_track, read_at
 
 ID3V2_HEADER_BYTES = 10
 """Header of an ID3v2 tag; the footer of ID3v2.4 is as long (ID3v2.4 structure, sections 3.1 and 3.4)."""
 ID3V1_BYTES = 128
 ID3V1_EXTENDED_BYTES = 227
+_ID3V1_MAGIC = b"TAG"
+_OWN_NAMES = (b"TAGCLI_", b"TAGCLI/")
+"""What tagcli's own fields begin with; no title begins with the rest of it."""
+_APE_MAGIC = b"APETAGEX"
 APE_FOOTER_BYTES = 32
 LYRICS3V2_END_BYTES = 6 + 9
 """Six digits of size and the word LYRICS200."""
@@ -105,6 +110,48 @@ def find_end_tags_of(file: BinaryIO, start: int, size: int) -> tuple[Span, ...]:
     return tuple(tags)
 
 
+def gains_id3v1(file: BinaryIO, size: int, pieces: Sequence[Piece]) -> bool:
+    """Tell whether programs would take the end of a new version of a file, but not of the old one, for an ID3v1 tag.
+
+    They take any 128 bytes for one that begin with TAG, unless that is part of APETAGEX.
+
+    Parameters
+    ----------
+    file
+        The old version.
+    size
+        Its size in bytes.
+    pieces
+        What the new one is made of.
+
+    Returns
+    -------
+    bool
+        Whether it begins so, and is not the end of the old version byte for byte.
+    """
+    n_before = _APE_MAGIC.index(_ID3V1_MAGIC)
+    ending = _read_end(file, pieces, n_before + ID3V1_BYTES)
+    trailer = ending[-ID3V1_BYTES:]
+    if len(trailer) < ID3V1_BYTES or not trailer.startswith(_ID3V1_MAGIC) or ending.startswith(_APE_MAGIC):
+        return False
+    return trailer != _read_end(file, [Span(start=0, end=size)], ID3V1_BYTES)
+
+
+def _read_end(file: BinaryIO, pieces: Sequence[Piece], n_bytes: int) -> bytes:
+    """Read the last bytes that pieces make up."""
+    data = b""
+    for piece in reversed(pieces):
+        missing = n_bytes - len(data)
+        if not missing:
+            break
+        if isinstance(piece, Span):
+            start = max(piece.start, piece.end - missing)
+            data = read_at(file, start, piece.end - start) + data
+        else:
+            data = piece[-missing:] + data
+    return data
+
+
 def _skip_id3v2(file: BinaryIO, size: int) -> int:
     start = 0
     while (tag := _id3v2_bytes(read_at(file, start, ID3V2_HEADER_BYTES), b"ID3")) and start + tag <= size:
@@ -135,7 +182,8 @@ def _skip_last_tag(file: BinaryIO, start: int, end: int) -> int:
 
 
 def _id3v1_bytes(file: BinaryIO, start: int, end: int) -> int:
-    if not _read_before(file, start, end, ID3V1_BYTES).startswith(b"TAG"):
+    trailer = _read_before(file, start, end, ID3V1_BYTES)
+    if not trailer.startswith(_ID3V1_MAGIC) or trailer.startswith(_OWN_NAMES):
         return 0
     extended = _read_before(file, start, end - ID3V1_BYTES, ID3V1_EXTENDED_BYTES)
     return ID3V1_BYTES + (ID3V1_EXTENDED_BYTES if extended.startswith(b"TAG+") else 0)
@@ -143,7 +191,7 @@ def _id3v1_bytes(file: BinaryIO, start: int, end: int) -> int:
 
 def _ape_bytes(file: BinaryIO, start: int, end: int) -> int:
     footer = _read_before(file, start, end, APE_FOOTER_BYTES)
-    if not footer.startswith(b"APETAGEX"):
+    if not footer.startswith(_APE_MAGIC):
         return 0
     body, flags = int.from_bytes(footer[12:16], "little"), int.from_bytes(footer[20:24], "little")
     has_header, is_header = flags >> 31 & 1, flags >> 29 & 1

@@ -28,6 +28,7 @@ from mutagen.id3 import ID3
 from tagcli.container import Container
 from tagcli.errors import MetadataError, TagcliError, UnsupportedContainerError
 from tagcli.metadata import (
+    Dialect,
     Field,
     FieldChange,
     FieldPolicy,
@@ -186,6 +187,82 @@ def test_what_an_id3v1_tag_says_stays_visible_beside_a_new_tag(path, number, gen
     before = path.read_bytes()
     assert write(path, make_fields(genres=("Jazz",))).is_empty
     assert path.read_bytes() == before
+
+
+LONG = "A very long title that does not fit into an ID3v1 tag"
+ENDS = {"ape": b"", "ape, id3v1": id3v1(LONG[:30].encode()), "ape, lyrics3v2, id3v1": lyrics3v2() + id3v1()}
+
+
+def read_taglib(path):
+    taglib = pytest.importorskip("taglib", reason="pytaglib is not installed")
+    with taglib.File(path) as file:
+        return dict(file.tags)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("end", ENDS)
+def test_what_an_ape_tag_says_stays_visible_beside_a_new_tag(path, end, version):
+    texts = {"TITLE": LONG, "Artist": "Žižek\0B", "Album": "C", "Album Artist": "D", "Year": "1999-05-01"}
+    more = {"Track": "3/12", "Genre": "Jazz\0Pop", "Comment": "E\0F", "Disc": "1", "Empty": ""}
+    before = path.read_bytes() + ape_tag(texts | more) + ENDS[end]
+    path.write_bytes(before)
+    dialect = Dialect(new_version=version)
+    plan = plan_write(path, make_fields(), dialect=dialect)
+    assert "TCON" not in [change.name for change in plan.changes]
+    apply_plan(plan)
+    assert path.read_bytes().endswith(before)
+    tags = ID3(path, load_v1=False, translate=False)
+    copied = {key: [str(text) for text in frame.text] for key, frame in tags.items() if "TAGCLI" not in key}
+    assert copied == {
+        "TIT2": [LONG],
+        "TPE1": ["Žižek", "B"] if version == 4 else ["Žižek; B"],
+        "TALB": ["C"],
+        "TPE2": ["D"],
+        "TRCK": ["3/12"],
+        "TCON": ["Jazz", "Pop"] if version == 4 else ["Jazz; Pop"],
+        "COMM::eng": ["E; F"],
+    } | ({"TDRC": ["1999-05-01"]} if version == 4 else {"TYER": ["1999"]})
+    assert plan_write(path, make_fields(), dialect=dialect).is_empty
+
+
+@pytest.mark.parametrize("end", ["ape", "ape, id3v1"])
+def test_taglib_shows_what_it_showed_before(path, end):
+    path.write_bytes(path.read_bytes() + ape_tag({"Title": LONG, "Artist": "B", "Genre": "Jazz"}) + ENDS[end])
+    before = read_taglib(path)
+    assert (before["TITLE"], before["ARTIST"], before["GENRE"]) == ([LONG], ["B"], ["Jazz"])
+    write(path)
+    assert {key: value for key, value in read_taglib(path).items() if "TAGCLI" not in key} == before
+
+
+def test_id3v1_says_what_the_ape_tag_does_not(path):
+    path.write_bytes(path.read_bytes() + ape_tag({"Title": "A", "Year": "long ago", "Album": " "}) + id3v1(b"B", 17))
+    write(path, make_fields(genres=("Jazz",)))
+    tags = ID3(path, load_v1=False)
+    assert (tags["TIT2"].text, tags["TCON"].text) == (["A"], ["Rock"])
+    assert not {"TDRC", "TALB"} & {*tags}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"APETAGEX\xd0\x07", b"APETAGEX\xe8\x03"), (b"\x01\0\0\0\0\0\0\0Title", b"\xff\0\0\0\0\0\0\0Title")],
+    ids=["APEv1", "an item over the end"],
+)
+def test_nothing_of_a_damaged_ape_tag_is_copied(path, old, new):
+    ape = ape_tag({"Title": "A"})
+    assert old in ape
+    before = path.read_bytes() + ape.replace(old, new) + id3v1(b"B")
+    path.write_bytes(before)
+    write(path)
+    assert path.read_bytes().endswith(before)
+    assert ID3(path, load_v1=False)["TIT2"].text == ["B"]
+
+
+def test_what_is_no_text_in_an_ape_tag_is_not_copied(path):
+    ape = ape_tag({"Title": "?", "Artist": "x"})
+    ape = ape.replace(b"Title\0?", b"Title\0\xff").replace(b"\0\0\0\0Artist", b"\x02\0\0\0Artist")
+    path.write_bytes(path.read_bytes() + ape)
+    write(path)
+    assert not {"TIT2", "TPE1"} & {*ID3(path, load_v1=False)}
 
 
 def test_own_frames_twice_become_one(path):

@@ -26,6 +26,8 @@ from mutagen.wavpack import WavPack
 from tagcli.container import Container, find_container
 from tagcli.errors import MetadataError, TagcliError, UnsupportedContainerError
 from tagcli.files import Span
+from tagcli.journal import Journal, Recorder
+from tagcli.journal.undo import undo_write
 from tagcli.metadata import FieldPolicy, Fields, Policies, apply_plan, plan_removal, plan_write, read_metadata
 from tagcli.metadata.ape import change_items
 from tagcli.payload import hash_payload
@@ -405,6 +407,7 @@ def test_anything_foreign_survives_anything(tmp_path, items, header, front, befo
         else:
             assert not foreign
         assert hash_payload(path) == payload
+        assert not looks_like_id3v1(new) or tail
         assert write(path, wanted, policies).is_empty
     apply_plan(plan_removal(path))
     new = path.read_bytes()
@@ -430,6 +433,104 @@ def test_a_copy_that_lost_something_is_found_out(path, monkeypatch, what, senten
         write(path)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+# What would look like an ID3v1 tag
+
+
+NO_MORE = {"moods": (), "grouping": (), "comment": ()}
+NO_TAGS = {"tags": (), "scores": (), "genres": ()} | NO_MORE
+
+
+def looks_like_id3v1(data):
+    return data[-128:].startswith(b"TAG") and not data[-131:].startswith(b"APETAGEX")
+
+
+@pytest.mark.parametrize("items", [None, [], [item("Title", "A")], [item("Genre", "Pop"), item("Title", "A")]])
+def test_no_name_of_ours_lies_where_an_id3v1_tag_would(tmp_path, wavpack, items):
+    path = tmp_path / "track.wv"
+    before = wavpack + (b"" if items is None else tag(items))
+    orders = set()
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        for n_bytes in range(201):
+            path.write_bytes(before)
+            fields = make_fields(settings="s" * n_bytes, **NO_MORE)
+            Recorder(journal, "test").apply(plan_write(path, fields))
+            data = path.read_bytes()
+            assert not looks_like_id3v1(data)
+            raw, by_key, _ = read_tag(data, len(wavpack))
+            orders.add((*by_key,))
+            assert [part for part in raw if part in (items or [])] == (items or [])
+            assert write(path, fields).is_empty
+            (entry,) = (entry for entry in journal.list_entries() if not entry.is_undone)
+            undo_write(journal, entry)
+            assert path.read_bytes() == before
+    assert len(orders) > 2, "without settings, with them, and what was laid out differently"
+
+
+def test_taglib_finds_the_title_however_long_a_field_is(tmp_path, wavpack):
+    taglib = pytest.importorskip("taglib", reason="pytaglib is not installed")
+    path = tmp_path / "track.wv"
+    for n_bytes in range(201):
+        path.write_bytes(wavpack + tag([item("Title", "A"), item("Artist", "B")]))
+        write(path, make_fields(settings="s" * n_bytes, **NO_MORE))
+        with taglib.File(path) as file:
+            assert (file.tags["TITLE"], file.tags["ARTIST"]) == (["A"], ["B"])
+            assert file.tags["TAGCLI_TAGS"] == ["guitar", "rock"]
+
+
+def test_a_tag_of_our_names_only_gets_small_letters(tmp_path, wavpack):
+    """In any order it begins with one of them."""
+    path = tmp_path / "track.wv"
+    found = []
+    for n_bytes in range(1, 101):
+        path.write_bytes(wavpack)
+        fields = make_fields(settings="s" * n_bytes, **NO_TAGS)
+        write(path, fields)
+        data = path.read_bytes()
+        assert not looks_like_id3v1(data)
+        found += [key for key in read_tag(data, len(wavpack))[1] if key.islower()]
+        assert (texts(path, "TAGCLI_MODEL"), texts(path, "TAGCLI_SETTINGS")) == (["tagcli-msd50"], ["s" * n_bytes])
+        assert write(path, fields).is_empty
+        apply_plan(plan_removal(path))
+        assert path.read_bytes() == wavpack
+    assert found == ["tagcli_model", "tagcli_settings"]
+
+
+def test_our_unchanged_items_move_when_others_go(tmp_path, wavpack):
+    path = tmp_path / "track.wv"
+    own = [item("TAGCLI_MODEL", "tagcli-msd50"), item("TAGCLI_SETTINGS", "clips=all")]
+    title = item("Title", "A" * (128 - 32 + 8 - sum(map(len, own)) - 8 - 6))
+    path.write_bytes(wavpack + tag([item("Artist", "B"), *own, title, item("TAGCLI_TAGS", "a")]))
+    write(path, make_fields(**NO_TAGS))
+    assert read_tag(path.read_bytes(), len(wavpack))[0] == [item("Artist", "B"), title, *own]
+
+
+def test_the_users_item_is_not_pushed_there(tmp_path, wavpack):
+    path = tmp_path / "track.wv"
+    for n_bytes in range(101):
+        path.write_bytes(wavpack + tag([item("TAGS", "A"), item("Title", "A")]))
+        write(path, make_fields(**(NO_TAGS | {"settings": "", "model": "m" * n_bytes, "genres": ("Rock",)})))
+        assert not looks_like_id3v1(path.read_bytes())
+
+
+def test_what_lay_there_before_stays(tmp_path, wavpack):
+    path = tmp_path / "track.wv"
+    before = wavpack + tag([item("TAGS", "A" * (128 - 32 - 5)), item("TAGCLI_TAGS", "a")])
+    path.write_bytes(before)
+    apply_plan(plan_removal(path))
+    assert path.read_bytes() == wavpack + tag([item("TAGS", "A" * (128 - 32 - 5))])
+    path.write_bytes(wavpack + id3v1())
+    write(path)
+    assert path.read_bytes().endswith(id3v1())
+
+
+def test_a_text_that_no_order_moves_is_refused(tmp_path, wavpack):
+    path = tmp_path / "track.wv"
+    path.write_bytes(wavpack)
+    with pytest.raises(MetadataError, match="look like an ID3v1 tag"):
+        write(path, make_fields(model="TAG" + "x" * 93, settings="", **NO_TAGS))
+    assert path.read_bytes() == wavpack
 
 
 # What is refused

@@ -391,6 +391,16 @@ def test_a_tag_at_the_end_does_not_look_like_id3v1(make, n_left):
     assert not path.read_bytes()[-128:].strip(b"\0")
 
 
+def test_nor_does_one_before_a_small_chunk(make):
+    path = make("WAVE")
+    write(path)
+    frames = find_tag(path.read_bytes())[1]
+    for n_left in range(128):
+        path = make("WAVE", behind=[(b"id3 ", id3_tag(4, frames, padding=n_left)), (b"NAME", b"even")])
+        write(path, make_fields(settings="clips=one"))
+        assert not path.read_bytes()[-128:].startswith(b"TAG")
+
+
 # What is read
 
 

@@ -19,6 +19,8 @@ from tagcli.boxes import Box
 from tagcli.container import Container, find_container
 from tagcli.errors import MetadataError, TagcliError
 from tagcli.files import Span
+from tagcli.journal import Journal, Recorder
+from tagcli.journal.undo import undo_write
 from tagcli.metadata import FieldPolicy, Fields, Policies, apply_plan, plan_removal, plan_write, read_metadata
 from tagcli.metadata.fields import Field, UnwritableError
 from tagcli.metadata.mp4_boxes import Edit, resize_box
@@ -599,6 +601,37 @@ def test_room_of_a_few_bytes_is_filled_or_made_anew(make, n_less):
     assert MP4(path).tags[f"{FREEFORM}TAGCLI_SETTINGS"] == [b"y" * (20 - n_less)]
     assert len(targets_of(data)) == 3
     assert targets_of(data)[0][1] == SOUND[:40]
+
+
+def test_no_name_of_ours_lies_where_an_id3v1_tag_would(make, tmp_path):
+    """Programs take 128 bytes at the end for one that begin with TAG; here there is room of 0 to 200 bytes behind."""
+    taglib = pytest.importorskip("taglib", reason="pytaglib is not installed")
+    path = make(encode_audio("aac", "ipod"))
+    tags = MP4(path)
+    tags["\xa9nam"] = ["A"]
+    tags.save(padding=lambda _: 0)
+    write(path)
+    before = path.read_bytes()
+    items, room = children(before, (b"moov", b"udta", b"meta"))[-2:]
+    assert (items[0], room[0]) == (b"ilst", b"free")
+    assert before.endswith(room[1])
+    n_grown = 0
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        for n_left in range(201):
+            fields = make_fields(settings="s" * (len("clips=all") + 8 + len(room[1]) - n_left))
+            plan = plan_write(path, fields)
+            Recorder(journal, "test").apply(plan)
+            assert not path.read_bytes()[-128:].startswith(b"TAG")
+            assert hash_payload(path)
+            n_grown += not plan.fits
+            assert write(path, fields).is_empty
+            with taglib.File(path) as file:
+                assert file.tags["TITLE"] == ["A"]
+                assert file.tags["TAGCLI_TAGS"] == ["guitar", "rock"]
+            (entry,) = (entry for entry in journal.list_entries() if not entry.is_undone)
+            undo_write(journal, entry)
+            assert path.read_bytes() == before
+    assert n_grown > 7, "less than a box of its own needs, and what was laid out differently"
 
 
 def test_room_of_gigabytes_costs_no_memory(make, tmp_path):

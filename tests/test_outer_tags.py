@@ -76,6 +76,14 @@ def test_a_tag_with_a_mark_at_its_end_is_never_taken_for_id3v1(path, header):
             assert find_content(path) == Span(start=0, end=len(mp3()))
 
 
+@pytest.mark.parametrize("name", ["TAGCLI_TAGS", "TAGCLI/TAGS"])
+def test_a_name_of_ours_is_never_taken_for_id3v1(path, name):
+    path.write_bytes(mp3() + name.encode().ljust(128, b"a"))
+    assert find_content(path) == Span(start=0, end=len(mp3()) + 128)
+    path.write_bytes(mp3() + id3v1(b"CLI rocks"))
+    assert find_content(path) == Span(start=0, end=len(mp3()))
+
+
 def test_file_of_tags_only_has_no_content(path):
     path.write_bytes(HEADS["v2.4"] + id3v1())
     assert find_content(path) == Span(start=len(HEADS["v2.4"]), end=len(HEADS["v2.4"]))

@@ -4,7 +4,7 @@ Source: "APEv2 specification", "APE Tags Header" and "APE Tag Item", Hydrogenaud
 ours stays byte for byte, in its order, and so does all around the tag: ID3v2, Lyrics3, ID3v1.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -14,10 +14,11 @@ from mutagen.apev2 import APEv2
 
 from tagcli.files import Piece, Span, hash_pieces, open_track
 from tagcli.metadata.ape_tag import KIND_MASK, Item, lay_out_tag, make_tag, read_tag
-from tagcli.metadata.fields import OWN_NAMES, Dialect, Field, FieldChange, Held, Kind, StoredField
-from tagcli.outer_tags import find_content_of
+from tagcli.metadata.fields import OWN_NAMES, Dialect, Field, FieldChange, Held, Kind, StoredField, UnwritableError
+from tagcli.outer_tags import find_content_of, gains_id3v1
 
 KEYS = {**OWN_NAMES, Field.GENRE: "Genre", Field.MOOD: "Mood", Field.GROUPING: "Grouping", Field.COMMENT: "Comment"}
+_OWN_KEYS = {key.lower() for key in OWN_NAMES.values()}
 _LONGEST_SHOWN_BYTES = 2000
 """A longer value is a picture or another binary thing, and is described."""
 _UNREADABLE = "<not a text>"
@@ -35,6 +36,7 @@ class ApeDocument:
     """
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
+        self._path = path
         with open_track(path) as (file, size):
             self._file_size = size
             self._tag = read_tag(file, size)
@@ -53,7 +55,7 @@ class ApeDocument:
         held = {}
         for kind, key in KEYS.items():
             items = [item for item in self._tag.items if item.name == key.lower()]
-            texts = [_read_texts(item) for item in items]
+            texts = [item.texts for item in items]
             values = tuple(text for group in texts if group is not None for text in group)
             if None in texts:
                 held[kind] = Held(name=key, values=(_UNREADABLE,), is_opaque=True)
@@ -62,18 +64,26 @@ class ApeDocument:
         return held
 
     def rewrite(self, changes: tuple[FieldChange, ...]) -> list[Piece]:
-        """Put the file together after changes."""
+        """Put the file together after changes.
+
+        "TAGCLI_TAGS" 128 bytes before the end would be an ID3v1 tag to other programs.
+        """
         place = self._tag.place
-        return [
-            Span(start=0, end=place.start),
-            *lay_out_tag(self._tag, change_items(self._tag.items, changes)),
-            Span(start=place.end, end=self._file_size),
-        ]
+        items, movable = change_items(self._tag.items, changes), _names_of(changes) | _OWN_KEYS
+        with open_track(self._path) as (file, size):
+            for order in _list_orders(items, movable):
+                pieces = [Span(start=0, end=place.start), *lay_out_tag(self._tag, order)]
+                pieces.append(Span(start=place.end, end=self._file_size))
+                if not gains_id3v1(file, size, pieces) or all(item.name not in movable for item in items):
+                    return pieces
+        message = "its end would look like an ID3v1 tag"
+        raise UnwritableError(message)
 
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
-        """Give the items that changes are not about, and hashes of the tags around."""
-        names = _names_of(changes)
-        return [*self._around, *(item.raw for item in self._tag.items if item.name not in names)]
+        """Give the items that changes are not about, the user's in their order, and the tags around."""
+        kept = [item for item in self._tag.items if item.name not in _names_of(changes)]
+        own = (replace(item, key=item.key.lower()).raw for item in kept if item.name in _OWN_KEYS)
+        return [*self._around, *(item.raw for item in kept if item.name not in _OWN_KEYS), *sorted(own)]
 
     def list_misread(self, changes: tuple[FieldChange, ...]) -> list[str]:
         """Give the names of fields that mutagen does not find as changes say.
@@ -122,6 +132,23 @@ def change_items(items: tuple[Item, ...], changes: tuple[FieldChange, ...]) -> t
     return (*changed, *added)
 
 
+def _list_orders(items: tuple[Item, ...], movable: set[str]) -> Iterator[tuple[Item, ...]]:
+    """List the orders that items can stand in, the best one first; only some may move.
+
+    A tag of own items only begins with one of theirs in every order, and then small letters help: case does not matter.
+    """
+    yield items
+    others = [item for item in items if item.name not in movable]
+    # As new bytes: what an undo needs stays small only as long as parts of the old file keep their order.
+    ours = [replace(item, place=None) for item in items if item.name in movable]
+    small = [replace(item, key=item.key.lower()) if item.name in _OWN_KEYS else item for item in ours]
+    for group in (ours, small):
+        for first in range(len(group)):
+            turned = (*group[first:], *group[:first])
+            yield (*others, *turned)
+            yield (*turned, *others)
+
+
 def _build_value(change: FieldChange) -> bytes:
     return "\0".join(change.new).encode()
 
@@ -130,16 +157,7 @@ def _names_of(changes: Iterable[FieldChange]) -> set[str]:
     return {change.name.lower() for change in changes}
 
 
-def _read_texts(item: Item) -> list[str] | None:
-    """Read the texts of an item; None when it holds none."""
-    try:
-        return item.value.decode().split("\0") if not item.flags & KIND_MASK else None
-    except UnicodeDecodeError:
-        return None
-
-
 def _describe(item: Item) -> StoredField:
-    texts = _read_texts(item)
     is_short = len(item.value) <= _LONGEST_SHOWN_BYTES
-    shown = texts if texts is not None and is_short else [f"<{len(item.value)} bytes>"]
-    return StoredField(field=item.key.decode("latin-1"), values=tuple(shown))
+    shown = item.texts if item.texts is not None and is_short else (f"<{len(item.value)} bytes>",)
+    return StoredField(field=item.key.decode("latin-1"), values=shown)

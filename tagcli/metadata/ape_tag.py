@@ -48,6 +48,14 @@ class Item:
         return self.key.decode("latin-1").lower()
 
     @property
+    def texts(self) -> tuple[str, ...] | None:
+        """Its texts; None when it holds none."""
+        try:
+            return tuple(self.value.decode().split("\0")) if not self.flags & KIND_MASK else None
+        except UnicodeDecodeError:
+            return None
+
+    @property
     def raw(self) -> bytes:
         """All its bytes."""
         return struct.pack("<LL", len(self.value), self.flags) + self.key + b"\0" + self.value

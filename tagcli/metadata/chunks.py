@@ -8,7 +8,6 @@ two, field by field. A new tag repeats what the list says, as that of an mp3 fil
 of TagLib, which other programs show, leave the list out where there is an ID3 tag. The list itself is never changed.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from io import BufferedReader, BytesIO
@@ -27,7 +26,7 @@ from tagcli.metadata.forms import (
     read_form,
     read_short_texts,
 )
-from tagcli.metadata.frames import COMMENT_FRAME, GENRE_FRAME, copy_texts, read_texts
+from tagcli.metadata.frames import COMMENT_FRAME, GENRE_FRAME, can_hold, copy_texts, read_texts
 from tagcli.metadata.id3 import RawFrame, Tag, lay_out_tag, measure_tag, parse_tag
 from tagcli.metadata.id3_fields import (
     change_frames,
@@ -52,7 +51,6 @@ _COPIED = {
     "INFO:IPRT": "TRCK",
     "INFO:ICRD": "TDRC",
 }
-_SHAPES = {"TRCK": re.compile(r"\d+(/\d+)?"), "TDRC": re.compile(r"\d{4}(-\d\d){0,2}")}
 _NO_METADATA = (b"fmt ", b"fact", b"data", b"ds64", b"JUNK", b"PAD ", b"FLLR", b"COMM", b"FVER", b"SSND")
 
 
@@ -166,12 +164,12 @@ class ChunkDocument:
         return Span(start=self._home.body.start + len(self._data), end=self._home.body.end)
 
     def _lay_out(self, frames: tuple[RawFrame, ...]) -> list[Piece]:
-        """Put the tag together; one at the end of the file never without padding.
+        """Put the tag together; one near the end of the file never without padding.
 
         "TAGCLI_TAGS" 128 bytes before the end would be an ID3v1 tag to other programs.
         """
         n_left = self._tag.space - sum(len(frame.raw) for frame in frames)
-        is_last = self._home is not None and self._home.end == self._file_size
+        is_last = self._home is not None and self._file_size - self._home.end < ID3V1_BYTES
         tag = replace(self._tag, space=0) if is_last and n_left < ID3V1_BYTES else self._tag
         return lay_out_tag(tag, frames)
 
@@ -220,14 +218,11 @@ def _read_tag(file: BufferedReader, body: Span) -> bytes:
 
 def _copy_info(texts: Iterable[Text], version: int) -> tuple[RawFrame, ...]:
     """Say in ID3v2 what the list of INFO says and ID3v1 could say, too."""
-    copied: dict[str, str] = {}
+    copied: dict[str, tuple[str]] = {}
     for text in texts:
         name = _COPIED.get(text.name)
-        has_shape = name not in _SHAPES or _SHAPES[name].fullmatch(text.value)
-        if name is not None and text.value.strip() and not text.is_opaque and has_shape:
-            copied.setdefault(name, text.value)
-    if version == 3 and "TDRC" in copied:
-        copied["TYER"] = copied.pop("TDRC")[:4]
+        if name is not None and not text.is_opaque and can_hold(name, text.value):
+            copied.setdefault(name, (text.value,))
     return copy_texts(copied, version)
 
 

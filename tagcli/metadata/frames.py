@@ -1,5 +1,6 @@
 """What single ID3v2 frames say: decoded and encoded by mutagen."""
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from io import BytesIO
@@ -9,7 +10,7 @@ from typing import Any
 from mutagen import MutagenError
 from mutagen import id3 as mutagen_id3
 
-from tagcli.metadata.fields import StoredField
+from tagcli.metadata.fields import JOINER, StoredField
 from tagcli.metadata.id3 import UNSYNCHRONISATION, RawFrame, Tag, build_tag, parse_tag, resize_frame
 
 # Mutagen says that it is typed, and is so in part only.
@@ -20,6 +21,8 @@ MOOD_FRAME = "TMOO"
 USER_TEXT_FRAME = "TXXX"
 COMMENT_FRAME = "COMM"
 _COMMENT_KEYS = {COMMENT_FRAME: {"lang": "eng", "desc": ""}}
+_DATE_FRAME = "TDRC"
+_SHAPES = {"TRCK": re.compile(r"\d+(/\d+)?"), _DATE_FRAME: re.compile(r"\d{4}(-\d\d){0,2}")}
 
 _TEXT_FRAMES = {
     name: id3.Frames[name] for name in (GENRE_FRAME, MOOD_FRAME, "TIT1", "GRP1", USER_TEXT_FRAME, COMMENT_FRAME)
@@ -140,13 +143,27 @@ def copy_id3v1(trailer: bytes, version: int) -> tuple[RawFrame, ...]:
     return _encode(frames.values(), version)
 
 
-def copy_texts(texts: Mapping[str, str], version: int) -> tuple[RawFrame, ...]:
+def can_hold(name: str, text: str) -> bool:
+    """Tell whether a text is worth a frame: not empty, and a number where only numbers count.
+
+    Parameters
+    ----------
+    name
+        The frame's name in ID3v2.4, such as ``TIT2`` or ``TDRC``.
+    text
+        The text.
+    """
+    return bool(text.strip()) and (name not in _SHAPES or _SHAPES[name].fullmatch(text) is not None)
+
+
+def copy_texts(texts: Mapping[str, tuple[str, ...]], version: int) -> tuple[RawFrame, ...]:
     """Say in ID3v2 what texts of another kind of tag say.
 
     Parameters
     ----------
     texts
-        By the frames' names, such as ``TIT2`` or ``COMM``.
+        By the frames' names in ID3v2.4, such as ``TIT2`` or ``COMM``; those that `can_hold` is true of. Several are one
+        text in ID3v2.3, and in a comment.
     version
         3 or 4, for ID3v2.3 or ID3v2.4.
 
@@ -155,13 +172,16 @@ def copy_texts(texts: Mapping[str, str], version: int) -> tuple[RawFrame, ...]:
     tuple of RawFrame
         One for each text.
     """
-    return _encode(
-        [
-            id3.Frames[name](encoding=_choose_encoding(text, version), text=[text], **_COMMENT_KEYS.get(name, {}))
-            for name, text in texts.items()
-        ],
-        version,
-    )
+    frames = []
+    for name, values in texts.items():
+        new_name, new_values = name, values
+        if name == _DATE_FRAME and version == 3:
+            new_name, new_values = "TYER", tuple(value[:4] for value in values)
+        if name == COMMENT_FRAME or version == 3:
+            new_values = (JOINER.join(new_values),)
+        encoding = _choose_encoding("".join(new_values), version)
+        frames.append(id3.Frames[new_name](encoding=encoding, text=[*new_values], **_COMMENT_KEYS.get(name, {})))
+    return _encode(frames, version)
 
 
 def name_genres(text: str) -> tuple[str, ...]:

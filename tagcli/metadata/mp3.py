@@ -2,11 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
-from tagcli.files import Piece, Span, hash_pieces, open_track
-from tagcli.metadata.fields import Dialect, Field, FieldChange, Held, StoredField
-from tagcli.metadata.frames import copy_id3v1, read_texts
-from tagcli.metadata.id3 import Tag, lay_out_tag, measure_tag, parse_tag
+from tagcli.files import Piece, Span, hash_pieces, open_track, read_at
+from tagcli.metadata.ape_tag import read_tag
+from tagcli.metadata.fields import (
+    BrokenTagError,
+    Dialect,
+    Field,
+    FieldChange,
+    Held,
+    StoredField,
+    UnknownVersionError,
+)
+from tagcli.metadata.frames import COMMENT_FRAME, GENRE_FRAME, can_hold, copy_id3v1, copy_texts, read_texts
+from tagcli.metadata.id3 import RawFrame, Tag, lay_out_tag, measure_tag, parse_tag
 from tagcli.metadata.id3_fields import (
     change_frames,
     describe_frames,
@@ -16,12 +26,24 @@ from tagcli.metadata.id3_fields import (
 )
 from tagcli.outer_tags import ID3V1_BYTES, ID3V2_HEADER_BYTES, find_content_of
 
+_COPIED = {
+    "title": "TIT2",
+    "artist": "TPE1",
+    "album": "TALB",
+    "album artist": "TPE2",
+    "year": "TDRC",
+    "track": "TRCK",
+    "genre": GENRE_FRAME,
+    "comment": COMMENT_FRAME,
+}
+_HOLD_ONE = ("TDRC", "TRCK")
+
 
 class Mp3Document:
     """The first ID3v2 tag at the start of a file; see `tagcli.metadata.plan.Document`.
 
-    A file without one gets a tag that says what an ID3v1 tag at the end says. Many programs look at ID3v1 only where
-    there is no ID3v2 tag: without the copy they would lose the title.
+    A file without one gets a tag that says what an APE tag at the end says, and else an ID3v1 tag. Many programs look
+    at these only where there is no ID3v2 tag: without the copy they would lose the title.
 
     Parameters
     ----------
@@ -41,8 +63,7 @@ class Mp3Document:
             if header.startswith(b"ID3"):
                 self._stored = parse_tag(header + file.read(measure_tag(header) - ID3V2_HEADER_BYTES), start=0)
             else:
-                file.seek(max(0, size - ID3V1_BYTES))
-                self._fresh = Tag(version=dialect.new_version, frames=copy_id3v1(file.read(), dialect.new_version))
+                self._fresh = Tag(version=dialect.new_version, frames=_copy_end(file, size, dialect.new_version))
 
     @property
     def _tag(self) -> Tag:
@@ -82,3 +103,21 @@ class Mp3Document:
     def describe(self) -> tuple[StoredField, ...]:
         """Make all frames readable."""
         return describe_frames(self._stored) if self._stored else ()
+
+
+def _copy_end(file: BinaryIO, size: int, version: int) -> tuple[RawFrame, ...]:
+    """Say in ID3v2 what the tags at the end say: the APE tag, where it is whole, and the ID3v1 tag what that lacks."""
+    try:
+        items = read_tag(file, size).items
+    except (BrokenTagError, UnknownVersionError):
+        items = ()
+    copied = {}
+    for item in items:
+        name = _COPIED.get(item.name)
+        values = tuple(text for text in item.texts or () if can_hold(name, text)) if name else ()
+        if name and values:
+            copied[name] = values[:1] if name in _HOLD_ONE else values
+    frames = copy_texts(copied, version)
+    names = {frame.id for frame in frames}
+    id3v1 = copy_id3v1(read_at(file, max(0, size - ID3V1_BYTES), ID3V1_BYTES), version)
+    return (*frames, *(frame for frame in id3v1 if frame.id not in names))

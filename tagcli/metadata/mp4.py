@@ -26,7 +26,7 @@ from tagcli.metadata.mp4_boxes import (
 from tagcli.metadata.mp4_fields import change_items, hold_items, list_misread_items
 from tagcli.metadata.mp4_items import describe_items, read_items
 from tagcli.metadata.mp4_offsets import anchor_tables, find_tables, shift_tables
-from tagcli.outer_tags import find_content_of
+from tagcli.outer_tags import find_content_of, gains_id3v1
 
 FRESH_PADDING_BYTES = 2048
 """Left free behind items that had to grow, so that the next small change needs no moving of the audio."""
@@ -91,31 +91,10 @@ class Mp4Document:
         if self._handler != _HANDLER:
             message = f"its metadata are of the kind {self._handler.decode('latin-1')!r}, which tagcli does not know"
             raise UnwritableError(message)
-        items, innermost = change_items(self._items, changes), self._levels[0]
-        if innermost.box is None:
-            old, new = Span(start=innermost.room.start, end=innermost.room.start), self._wrap(items)
-        else:
-            old, new = Span(start=innermost.box.body_start, end=innermost.box.end), items
-        last, left = self._find_room(measure_pieces(new) - (old.end - old.start))
-        if left < 0 and innermost.box is None:
-            new, left = self._wrap(items, build_box(b"free", bytes(FRESH_PADDING_BYTES))), 0
-        elif left < 0:
-            left = HEADER_BYTES + FRESH_PADDING_BYTES
-        edits = [Edit(place=old, pieces=tuple(new))]
-        growth = measure_pieces(new) - (old.end - old.start)
-        for index, level in enumerate(self._levels):
-            edits += resize_box(level.box, growth) if level.box else []
-            if index <= last:
-                padding = _pad(level.room, left) if index == last else []
-                edits.append(Edit(place=level.room, pieces=tuple(padding)))
-                growth += measure_pieces(padding) - (level.room.end - level.room.start)
-        area = Span(start=old.start, end=self._levels[last].room.end)
-        with open_track(self._path) as (file, _):
-            edits += shift_tables(file, find_tables(file, self._boxes), area, growth)
-        if growth and any(box.kind == b"sidx" and box.start < area.start for box in self._boxes):
-            message = "an index of segments (sidx) stands before what describes them (moov)"
-            raise UnwritableError(message)
-        return splice(edits, self._size)
+        pieces = self._lay_out(changes)
+        with open_track(self._path) as (file, size):
+            looks_wrong = gains_id3v1(file, size, pieces)
+        return self._lay_out(changes, is_roomy=True) if looks_wrong else pieces
 
     def list_foreign(self, changes: tuple[FieldChange, ...]) -> list[bytes]:
         """Give a hash of the file without what changes are about, sizes, room and media data.
@@ -150,6 +129,37 @@ class Mp4Document:
     def describe(self) -> tuple[StoredField, ...]:
         """Make all items readable."""
         return describe_items(self._items)
+
+    def _lay_out(self, changes: tuple[FieldChange, ...], *, is_roomy: bool = False) -> list[Piece]:
+        """Put the file together; on request with fresh padding, even where the room suffices.
+
+        "TAGCLI_TAGS" 128 bytes before the end would be an ID3v1 tag to other programs.
+        """
+        items, innermost = change_items(self._items, changes), self._levels[0]
+        if innermost.box is None:
+            old, new = Span(start=innermost.room.start, end=innermost.room.start), self._wrap(items)
+        else:
+            old, new = Span(start=innermost.box.body_start, end=innermost.box.end), items
+        last, left = (0, -1) if is_roomy else self._find_room(measure_pieces(new) - (old.end - old.start))
+        if left < 0 and innermost.box is None:
+            new, left = self._wrap(items, build_box(b"free", bytes(FRESH_PADDING_BYTES))), 0
+        elif left < 0:
+            left = HEADER_BYTES + FRESH_PADDING_BYTES
+        edits = [Edit(place=old, pieces=tuple(new))]
+        growth = measure_pieces(new) - (old.end - old.start)
+        for index, level in enumerate(self._levels):
+            edits += resize_box(level.box, growth) if level.box else []
+            if index <= last:
+                padding = _pad(level.room, left) if index == last else []
+                edits.append(Edit(place=level.room, pieces=tuple(padding)))
+                growth += measure_pieces(padding) - (level.room.end - level.room.start)
+        area = Span(start=old.start, end=self._levels[last].room.end)
+        with open_track(self._path) as (file, _):
+            edits += shift_tables(file, find_tables(file, self._boxes), area, growth)
+        if growth and any(box.kind == b"sidx" and box.start < area.start for box in self._boxes):
+            message = "an index of segments (sidx) stands before what describes them (moov)"
+            raise UnwritableError(message)
+        return splice(edits, self._size)
 
     def _wrap(self, items: list[Piece], padding: bytes = b"") -> list[Piece]:
         """Put the box of the items together, and those around it that have yet to be made."""
