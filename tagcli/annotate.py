@@ -221,7 +221,8 @@ def store_row(
             msg = f"The tags of {row.path} cannot be stored: {error}"
             raise MetadataError(msg, path=row.path) from error
         plan = plan_write(row.path, fields, policies=policy.policies, dialect=policy.dialect)
-        if not plan.is_empty and heard is not None and not plan.identity.has_same_content(heard):
+        is_other = heard is not None and not plan.identity.has_same_content(heard)
+        if heard is not None and is_other and not plan.is_empty and not _explains(recorder, plan, heard):
             msg = f"{row.path} was changed after it was heard, so nothing is written; run again."
             raise MetadataError(msg, path=row.path)
         return plan
@@ -248,6 +249,11 @@ def store_row(
     if written is Written.PLANNED:
         return replace(row, written=written, changes=plan.changes, fits_padding=plan.fits)
     return replace(row, written=written)
+
+
+def _explains(recorder: Recorder | None, plan: WritePlan, heard: FileIdentity) -> bool:
+    """Tell whether another run of tagcli wrote into a file since it was heard, and nobody else."""
+    return recorder is not None and recorder.explains(plan.target, old=heard, new=plan.identity)
 
 
 def _tell(is_new: bool, recorder: Recorder | None) -> Written:

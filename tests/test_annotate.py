@@ -1,6 +1,7 @@
 """What is stored of a track's tags, and what becomes of a file that cannot be written."""
 
 import dataclasses
+import os
 
 import pytest
 from mutagen.id3 import ID3
@@ -213,6 +214,18 @@ def test_another_name_of_the_heard_file_does_not_count_as_a_change(row, header, 
     link.symlink_to(row.path)
     again = store(dataclasses.replace(row, path=link), policy_of(header), heard=heard)
     assert again.written is Written.UNCHANGED
+
+
+def test_what_another_run_wrote_since_it_was_heard_is_no_other_file(row, header):
+    heard = FileIdentity.from_status(row.path.stat())
+    for clips in ("middle", "all", "4"):
+        stored = store(row, policy_of(header, clips=clips), heard=heard)
+        assert stored.written is Written.WRITTEN, stored.message
+    os.utime(row.path)  # somebody else
+    assert "changed after it was heard" in store(row, policy_of(header), heard=heard).message
+    unjournaled = FileIdentity.from_status(row.path.stat())
+    apply_plan(plan_write(row.path, make_fields(row.tags[:1], policy_of(header))))
+    assert "changed after it was heard" in store(row, policy_of(header), heard=unjournaled).message
 
 
 def write_twice(monkeypatch, n_busy, write):

@@ -195,6 +195,7 @@ def test_a_sidecar_stands_beside_what_holds_no_tags(music, results, tmp_path):
     }
     assert run("write", results, "--sidecar").stdout.splitlines()[-1].endswith("unchanged")
     assert state(music)["c.aac"] == before["c.aac"]
+    assert run("show", music / "c.aac").stdout.splitlines()[1].split() == ["beside", "it", "jazz"]
     assert run("clear", music, "--dry-run").stdout.splitlines()[-1].endswith("planned")
     run("clear", music)
     assert set(state(music)) == set(before)

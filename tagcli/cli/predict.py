@@ -167,6 +167,9 @@ def predict(
         with_taggram=over_time is not None,
         with_embeddings=embeddings is not None,
     )
+    rules = read_tag_rules(vocabulary) if vocabulary else NO_RULES
+    if unknown := rules.by_tag.keys() - set(header.vocabulary.tags):
+        logger.warning("%s names tags that %s does not have: %s.", vocabulary, header.name, ", ".join(sorted(unknown)))
     policy = make_policy(
         header,
         tagger.sha256,
@@ -174,7 +177,7 @@ def predict(
         top_n=top,
         threshold=threshold,
         half=half,
-        rules=read_tag_rules(vocabulary) if vocabulary else NO_RULES,
+        rules=rules,
         policies=Policies(genre=genre, mood=mood, grouping=grouping, comment=comment),
         has_sidecars=sidecar,
         dialect=choose_dialect(for_, new_version=id3_version.number if id3_version else None),
@@ -266,7 +269,8 @@ def _run(
     from tagcli.annotate import store_row
     from tagcli.cli.display import Progress
     from tagcli.cli.interrupts import Interrupts
-    from tagcli.rows import make_row
+    from tagcli.cli.output import make_printable
+    from tagcli.rows import Status, make_readable, make_row
     from tagcli.tags import TrackScores
 
     progress = Progress(tally, is_shown=not is_quiet)
@@ -287,6 +291,8 @@ def _run(
                     tally.add(row)
                     with progress.aside():
                         writer.write(row)
+                        if is_quiet and row.status is Status.FAILED:
+                            typer.echo(make_printable(make_readable(row.message or "")), err=True)
                     extras.add(result)
                     progress.advance()
     except KeyboardInterrupt:

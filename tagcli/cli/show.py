@@ -22,6 +22,7 @@ def show(
     from tagcli.audio.collection import find_collection
     from tagcli.metadata import read_metadata
     from tagcli.metadata.seen import read_as
+    from tagcli.metadata.sidecar import read_sidecar
     from tagcli.rows import describe_path, make_readable
 
     tracks = find_collection(paths, exclude=exclude or [])
@@ -33,6 +34,8 @@ def show(
             metadata = read_metadata(path)
         except UnsupportedContainerError as error:
             entry["unsupported"] = make_readable(error.message)
+            if (beside := read_sidecar(path)) is not None:
+                entry["sidecar"] = beside
         except MetadataError as error:
             n_failed += 1
             entry["error"] = make_readable(error.message)
@@ -61,6 +64,9 @@ def _print_lines(entry: dict[str, Any]) -> None:
     for trouble in ("error", "unsupported"):
         if trouble in entry:
             typer.echo(f"  {entry[trouble]}", err=True)
+    if "sidecar" in entry:
+        tags = " | ".join(str(tag["tag"]) for tag in entry["sidecar"]["tags"])
+        typer.echo(f"  {'beside it':<24} {tags}".rstrip())
     for field in entry.get("seen", entry.get("fields", [])):
         typer.echo(f"  {field['field']:<24} {' | '.join(field['values'])}".rstrip())
         for warning in field.get("warnings", []):

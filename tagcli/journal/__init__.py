@@ -16,7 +16,7 @@ import platformdirs
 
 from tagcli.database import Database, Design
 from tagcli.errors import JournalError
-from tagcli.files import open_track
+from tagcli.files import FileIdentity, open_track
 from tagcli.journal.patch import make_patch
 from tagcli.journal.records import Entry, FileState, Run, RunStart, decode_changes, encode_changes
 from tagcli.metadata import Write, WritePlan, apply_plan
@@ -45,6 +45,8 @@ CREATE INDEX entries_by_path ON entries (path);
 CREATE INDEX entries_by_payload ON entries (payload);
 """,
 )
+_MOST_STEPS = 100
+"""So many writes to one file are looked back over."""
 _ENTRY = (
     "SELECT entries.id, run, started, path, payload, changes, old_size, old_mtime_ns, old_sha256,"
     " new_size, new_mtime_ns, new_sha256, is_undone FROM entries JOIN runs ON runs.id = run"
@@ -101,6 +103,19 @@ class Journal:
         """Tell whether a file was written again after a write, and that was not undone."""
         query = "SELECT 1 FROM entries WHERE path = ? AND id > ? AND NOT is_undone LIMIT 1"
         return bool(self._database.read(query, (os.fsencode(entry.path), entry.number)))
+
+    def explains(self, path: Path, *, old: FileIdentity, new: FileIdentity) -> bool:
+        """Tell whether nothing but writes of tagcli lies between two versions of a file: its audio is then the same."""
+        known = (new.size, _fold(new.mtime_ns))
+        query = (
+            "SELECT new_size, new_mtime_ns, old_size, old_mtime_ns FROM entries WHERE path = ? ORDER BY id DESC LIMIT ?"
+        )
+        for *after, size, mtime_ns in self._database.read(query, (os.fsencode(path), _MOST_STEPS)):
+            if tuple(after) == known:
+                known = (size, mtime_ns)
+            if known == (old.size, _fold(old.mtime_ns)):
+                return True
+        return False
 
     def find_latest(self, path: Path) -> Entry | None:
         """Find the last write to a file, by its path with symbolic links resolved."""
@@ -220,6 +235,10 @@ class Recorder:
         self._command = command
         self._keeps_mtime = keeps_mtime
         self._run: RunStart | None = None
+
+    def explains(self, path: Path, *, old: FileIdentity, new: FileIdentity) -> bool:
+        """Tell whether nothing but writes of tagcli lies between two versions of a file; see `Journal.explains`."""
+        return self._journal.explains(path, old=old, new=new)
 
     def apply(self, plan: WritePlan) -> Versions | None:
         """Write what was planned; see `tagcli.metadata.apply_plan`.

@@ -95,6 +95,7 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     """Read what stands beside a track; None when there is nothing of tagcli's."""
     with suppress(OSError, ValueError, RecursionError):
         content = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
-        if isinstance(content, dict) and content.get("format_version") == FORMAT_VERSION and "tags" in content:
-            return content
+        is_ours = isinstance(content, dict) and content.get("format_version") == FORMAT_VERSION
+        if is_ours and all(isinstance(tag, dict) and "tag" in tag for tag in content.get("tags", [None])):
+            return dict(content)
     return None
