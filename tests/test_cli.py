@@ -205,7 +205,7 @@ def test_results_go_to_stdout_and_talk_to_stderr(predict, collection):
 
 def test_quiet_says_nothing_but_errors(predict, collection):
     result = predict(collection, "--format", "jsonl", code=3, before=["-q"])
-    assert result.stderr == ""
+    assert result.stderr == f"{collection / 'g.mp3'} is not audio, whatever its name says; remove it or exclude it.\n"
     assert len(result.stdout.splitlines()) == 7
     assert "No audio was found" in run("-q", "predict", collection, "--exclude", "*", code=1).stderr
 
