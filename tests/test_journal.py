@@ -529,7 +529,7 @@ def put_comment(path, text, policies):
 
 
 def comment_of(path):
-    fields = make_fields(comment=("x",), genres=())
+    fields = make_fields(comment=("what nobody writes anywhere",), genres=())
     policies = Policies(genre=FieldPolicy.NEVER, mood=FieldPolicy.NEVER, comment=FieldPolicy.REPLACE)
     (text,) = next(
         change.old for change in plan_write(path, fields, policies=policies).changes if change.field == "comment"
