@@ -133,7 +133,7 @@ def make_results_policy(
     return StorePolicy(
         model=f"{head.name}@{head.sha256[:_SHA_DIGITS]}" if head else "",
         settings=f"{settings} from={make_readable(source.name)}".strip(),
-        keeps_provenance=head is None,
+        keeps_provenance=True,
         threshold=STORED_SCORE if threshold is None else threshold,
         thresholds={},
         rules=rules,

@@ -201,6 +201,17 @@ def test_a_sidecar_stands_beside_what_holds_no_tags(music, results, tmp_path):
     assert set(state(music)) == set(before)
 
 
+@pytest.mark.parametrize("format_", ["csv", "jsonl", "json"])
+def test_results_that_nobody_edited_change_nothing(music, tiny_checkpoint, tmp_path, format_):
+    output = tmp_path / f"results.{format_}"
+    options = ("--model", tiny_checkpoint, "--threshold", 0, "--genre", "never", "--mood", "never")
+    run("predict", music / "b.flac", *options, "--write", "--format", format_, "-o", output)
+    before = state(music)
+    never = ("--genre", "never", "--mood", "never")
+    assert run("write", output, "--threshold", 0, *never).stdout.splitlines()[0].endswith("\tunchanged")
+    assert state(music) == before
+
+
 # What goes wrong
 
 

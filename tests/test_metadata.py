@@ -370,6 +370,8 @@ def test_nothing_is_taken_from_a_genre_of_which_a_part_cannot_be_read(path):
     before = path.read_bytes()
     with pytest.raises(MetadataError, match="its genre cannot be read, and nothing taken from it"):
         plan_removal(path)
+    for policy in FieldPolicy:
+        assert write(path, make_fields(genres=()), policy).is_empty
     assert path.read_bytes() == before
 
 

@@ -157,7 +157,7 @@ class Fields:
     genres, moods, grouping, comment
         Candidates for the fields that are not tagcli's own, best first; may be empty.
     keeps_provenance
-        Whether model and settings stay as stored where tags and scores do: they come from a file that does not tell.
+        Whether model and settings stay as stored where tags and scores do.
 
     Raises
     ------

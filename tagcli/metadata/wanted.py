@@ -56,8 +56,10 @@ def choose_changes(held: Mapping[Field, Held], fields: Fields, policies: Policie
             message = f"its {shared} cannot be read, and not be added to"
             raise UnwritableError(message)
         theirs = _take_back(shared, now, ours[shared])
-        if policy is FieldPolicy.NEVER or (policy is FieldPolicy.FILL and _has_content(theirs)):
-            wanted[shared], added[shared] = now.values, ours[shared] if theirs != now.values else ()
+        is_kept = policy is FieldPolicy.NEVER or (policy is FieldPolicy.FILL and _has_content(theirs))
+        if is_kept or (now.is_opaque and not candidates):
+            wanted[shared] = now.values
+            added[shared] = ours[shared] if now.is_opaque or theirs != now.values else ()
             continue
         choose = _choose_text if _is_text(shared, now) else _choose_values
         wanted[shared], added[shared] = choose(replace(now, values=theirs), candidates, policy)
@@ -89,7 +91,7 @@ def choose_removal(held: Mapping[Field, Held]) -> tuple[FieldChange, ...]:
         if shared not in held:
             continue
         wanted[shared] = _take_back(shared, held[shared], ours[shared])
-        if held[shared].is_opaque and wanted[shared] != held[shared].values:
+        if held[shared].is_opaque and ours[shared]:
             message = f"its {shared} cannot be read, and nothing taken from it"
             raise UnwritableError(message)
     return _list_changes(held, wanted)
