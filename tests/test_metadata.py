@@ -436,7 +436,9 @@ def test_odd_frames_survive_byte_for_byte(path, version, padding, tail):
 
 
 FRAME_IDS = st.one_of(
-    st.sampled_from(["TIT2", "TPE1", "TCON", "TXXX", "APIC", "GEOB", "PRIV", "TSOP", "CHAP", "RVA2", "XYZW", "TS2 "]),
+    st.sampled_from(
+        ["TIT2", "TPE1", "TCON", "TXXX", "APIC", "GEOB", "PRIV", "POPM", "TSOP", "CHAP", "RVA2", "XYZW", "TS2 "]
+    ),
     st.from_regex(r"[A-Z][A-Z0-9]{3}", fullmatch=True),
 )
 TEXT = st.text(st.characters(exclude_characters="\0;/,", exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -462,7 +464,7 @@ def files(draw):
     head = id3_tag(
         version,
         frames,
-        padding=0 if footer else draw(st.one_of(st.just(0), st.integers(0, 4096))),
+        padding=0 if footer else draw(st.one_of(st.just(0), st.integers(0, 65_536))),
         flags=0x80 if unsynchronised else 0,
         extended=draw(st.booleans()),
         # Mutagen loses its way behind an unsynchronised checksum, and could not be asked.
