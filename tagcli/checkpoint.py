@@ -9,16 +9,15 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING
 
 from tagcli.audio.clips import ClipRule
 from tagcli.errors import CheckpointError
 from tagcli.features.config import FrontEndConfig
 from tagcli.models.config import ConvNetConfig
 from tagcli.tags import Vocabulary
+from tagcli.typed import parse_typed
 
 if TYPE_CHECKING:
     import torch
@@ -115,32 +114,8 @@ class CheckpointHeader:
         if version != FORMAT_VERSION:
             msg = f"format version {version} is not {FORMAT_VERSION}, the one that this tagcli reads"
             raise ValueError(msg)
-        header: CheckpointHeader = _parse(cls, fields)
+        header: CheckpointHeader = parse_typed(cls, fields)
         return header
-
-
-def _parse(kind: Any, value: Any) -> Any:
-    """Make what JSON says into an annotated type, and refuse what does not fit: the arithmetic trusts its numbers."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if isinstance(value, dict) and dataclasses.is_dataclass(kind):
-        build: Any = kind
-        kinds = get_type_hints(build)
-        return build(**{name: _parse(kinds[name], field) for name, field in value.items()})
-    if origin is UnionType and NoneType in parts:
-        return None if value is None else _parse(parts[0], value)
-    if origin is tuple and isinstance(value, list):
-        kinds_of_items = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
-        return tuple(_parse(item_kind, item) for item_kind, item in zip(kinds_of_items, value, strict=True))
-    if origin is Literal and value in parts:
-        return value
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return kind(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is kind:
-        return value
-    msg = f"{value!r:.80} is not of the type {kind}"
-    raise TypeError(msg)
 
 
 def read_header(path: Path) -> CheckpointHeader:

@@ -13,6 +13,8 @@ TagcliError
 ├── OutputError           a results file cannot be written
 ├── ResultsError          a results file cannot be read, or not merged with another
 ├── StoreError            the cache cannot be used
+├── DatasetError          a data set, its labels or its cache of waveforms cannot be used, or do not fit together
+├── TrainingError         a training cannot begin, go on or end well
 └── ConfigurationError    the user's configuration file cannot be used
 
 Every message is one sentence that names the file and says what to do. Third-party exceptions are
@@ -148,3 +150,11 @@ class ConfigurationError(TagcliError):
 
 class StoreError(TagcliError):
     """A cache that cannot be opened, read or written."""
+
+
+class DatasetError(TagcliError):
+    """A data set, its labels or its cache of waveforms that cannot be used, or that do not fit together."""
+
+
+class TrainingError(TagcliError):
+    """A training that cannot begin, go on or end well."""

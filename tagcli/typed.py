@@ -1,0 +1,43 @@
+"""Plain data, as JSON and TOML give them, made into annotated types."""
+
+import dataclasses
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+def parse_typed(kind: Any, value: Any) -> Any:
+    """Make plain data into an annotated type, and refuse what does not fit: the arithmetic trusts its numbers.
+
+    Parameters
+    ----------
+    kind
+        A dataclass of such types, a tuple, a Literal, a StrEnum, ``str``, ``int``, ``float``, ``bool``, or ``| None``.
+    value
+        What JSON or TOML gave.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        When the value does not fit; the message names it.
+    """
+    origin, parts = get_origin(kind), get_args(kind)
+    if isinstance(value, dict) and dataclasses.is_dataclass(kind):
+        build: Any = kind
+        kinds = get_type_hints(build)
+        return build(**{name: parse_typed(kinds[name], field) for name, field in value.items()})
+    if origin is UnionType and NoneType in parts:
+        return None if value is None else parse_typed(parts[0], value)
+    if origin is tuple and isinstance(value, list):
+        kinds_of_items = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        return tuple(parse_typed(item_kind, item) for item_kind, item in zip(kinds_of_items, value, strict=True))
+    if origin is Literal and value in parts:
+        return value
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is kind:
+        return value
+    msg = f"{value!r:.80} is not of the type {kind}"
+    raise TypeError(msg)
