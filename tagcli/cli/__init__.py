@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from tagcli import __version__
 from tagcli.cli.cache import cache_app, errors
 from tagcli.cli.clear import clear
+from tagcli.cli.dataset import dataset_app
 from tagcli.cli.env import env
 from tagcli.cli.journal import history, undo, verify
 from tagcli.cli.merge import merge
@@ -74,6 +75,7 @@ app.command("verify")(verify)
 app.command("errors")(errors)
 app.add_typer(cache_app, name="cache")
 app.add_typer(weights_app, name="weights")
+app.add_typer(dataset_app, name="dataset")
 app.command("env")(env)
 
 

@@ -147,7 +147,13 @@ def name_example(path: str, start_seconds: float, duration_seconds: float) -> st
     """Make the identifier of an example that has none of its own: its path, and where it lies in the file."""
     if start_seconds == 0 and math.isnan(duration_seconds):
         return path
-    return f"{path}#{start_seconds:g}" + ("" if math.isnan(duration_seconds) else f"+{duration_seconds:g}")
+    end = "" if math.isnan(duration_seconds) else f"+{format_seconds(duration_seconds)}"
+    return f"{path}#{format_seconds(start_seconds)}{end}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a number with as many digits as it takes to read the same one, and no more."""
+    return np.format_float_positional(seconds, trim="-")
 
 
 def order_tags(counts: Counter[str]) -> tuple[str, ...]:

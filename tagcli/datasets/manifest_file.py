@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tagcli.datasets.manifest import Manifest, Mask, Seconds, name_example, order_tags
+from tagcli.datasets.manifest import Manifest, Mask, Seconds, format_seconds, name_example, order_tags
 from tagcli.errors import DatasetError
 from tagcli.typed import parse_typed
 
@@ -144,8 +144,8 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
             name,
             manifest.splits[row],
             manifest.artists[row],
-            f"{start:.10g}" if start else "",
-            "" if math.isnan(duration) else f"{duration:.10g}",
+            format_seconds(start) if start else "",
+            "" if math.isnan(duration) else format_seconds(duration),
             spell(manifest.labels[row]),
             ALL_KNOWN if all_known[row] else spell(manifest.known[row]),
         ]
@@ -209,10 +209,11 @@ def _read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
         msg = f"{path} is not a TSV ({error}); build it again."
         raise DatasetError(msg, path=path) from error
     header, *rows = lines or [[]]
-    rows = [row for row in rows if row]
     if "path" not in header or "labels" not in header or len(set(header)) != len(header):
         msg = f"{path} has no columns `path` and `labels` in its first line; `tagcli dataset build` makes manifests."
         raise DatasetError(msg, path=path)
+    while rows and not rows[-1]:  # blank lines at the end are no examples
+        rows.pop()
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             msg = f"Line {number} of {path} has {len(row)} cells where the header has {len(header)}; build it again."
@@ -272,6 +273,12 @@ def _refuse_unwritable(manifest: Manifest, table: Path) -> None:
         if any(character in text for character in "\t\r\n"):
             msg = f"{text!r} holds a tab or an end of line, which {table} cannot hold; rename it or leave it out."
             raise DatasetError(msg, path=table)
+        if not text.isascii():
+            try:
+                text.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError as error:
+                msg = f"{text!r} holds half a character, which {table} cannot hold; rename it or leave it out."
+                raise DatasetError(msg, path=table) from error
     for tag in manifest.tags:
         if not tag or TAG_SEPARATOR in tag or tag == ALL_KNOWN:
             msg = (

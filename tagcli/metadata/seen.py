@@ -59,7 +59,7 @@ def read_as(metadata: Metadata, player: Player) -> tuple[SeenField, ...]:
     kind = next((kind for kind in Kind if kind == metadata.version), _KINDS.get(metadata.container, Kind.ID3V24))
     seen = []
     for shown, names in STORED_NAMES.items():
-        stored = [one for one in _find(metadata.fields, names) if any(one.values)]
+        stored = [one for one in find_fields(metadata.fields, names) if any(one.values)]
         if stored:
             seen.append(_see(stored, kind, shown, player))
     return tuple(seen)
@@ -72,7 +72,7 @@ def _see(stored: list[StoredField], kind: Kind, shown: Field, player: Player) ->
         return SeenField(field=shown, warnings=(f"{player} does not read {kind}.",))
     if shown not in facts.names:
         return SeenField(field=shown, warnings=(f"{player} does not read the {shown}.",))
-    read = _find(stored, facts.names[shown])
+    read = find_fields(stored, facts.names[shown])
     unread = dict.fromkeys(one.field for one in stored if one not in read)
     warnings = [f"{player} does not read the {shown} in {name}." for name in unread]
     names = list(dict.fromkeys(one.field for one in read))
@@ -95,8 +95,16 @@ def _see(stored: list[StoredField], kind: Kind, shown: Field, player: Player) ->
     return SeenField(field=shown, values=tuple(dict.fromkeys(values)), warnings=tuple(warnings))
 
 
-def _find(fields: Sequence[StoredField], names: Iterable[str]) -> list[StoredField]:
-    """Find the fields of some names, in the order of the names."""
+def find_fields(fields: Sequence[StoredField], names: Iterable[str]) -> list[StoredField]:
+    """Find the fields of some names, in the order of the names.
+
+    Parameters
+    ----------
+    fields
+        What a file holds.
+    names
+        As `players.STORED_NAMES` has them: in capitals for any letters, with a colon at the end for all that begin so.
+    """
     return [one for name in names for one in fields if _is_called(one.field, name)]
 
 

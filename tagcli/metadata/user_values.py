@@ -1,0 +1,76 @@
+"""What the user's own fields of a file say, without what tagcli added to them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagcli.metadata.fields import JOINER, Field, Metadata
+from tagcli.metadata.frames import GENRE_FRAME, name_genres
+from tagcli.metadata.plan import read_metadata
+from tagcli.metadata.players import STORED_NAMES
+from tagcli.metadata.seen import find_fields
+
+_ARTIST = ("TPE1", "ARTIST", "©ART", "Author")
+_ADDED = ("TXXX:TAGCLI_ADDED", "TAGCLI_ADDED", "----:com.apple.iTunes:TAGCLI_ADDED", "TAGCLI/ADDED")
+_GENRE_ADDED = f"{Field.GENRE}="
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserValues:
+    """What the user says of a track.
+
+    Parameters
+    ----------
+    artist
+        The first one; empty when none is named.
+    genres
+        Without those that tagcli added.
+    """
+
+    artist: str
+    genres: tuple[str, ...]
+
+
+def read_user_values(path: Path) -> UserValues:
+    """Read artist and genres of a file.
+
+    A text with semicolons holds several genres, as players and tagcli write them into ID3v2.3; other characters may
+    belong to a genre's name, as in ``R&B/Soul``.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    MetadataError
+        When its metadata cannot be read.
+    """
+    metadata = read_metadata(path)
+    added = {
+        entry.removeprefix(_GENRE_ADDED)
+        for entry in _split(_list_values(metadata, _ADDED))
+        if entry.startswith(_GENRE_ADDED)
+    }
+    genres = dict.fromkeys(_split(_list_values(metadata, STORED_NAMES[Field.GENRE])))
+    artists = (value.strip() for value in _list_values(metadata, _ARTIST))
+    return UserValues(
+        artist=next(filter(None, artists), ""),
+        genres=tuple(genre for genre in genres if genre not in added),
+    )
+
+
+def _list_values(metadata: Metadata, names: Iterable[str]) -> list[str]:
+    """Give the values of a field under whatever name, numbered genres by their names."""
+    return [
+        text
+        for stored in find_fields(metadata.fields, names)
+        for value in stored.values
+        for text in (name_genres(value) if stored.field == GENRE_FRAME else (value,))
+    ]
+
+
+def _split(values: Iterable[str]) -> list[str]:
+    parts = (part.strip() for value in values for part in value.split(JOINER.strip()))
+    return [part for part in parts if part]
