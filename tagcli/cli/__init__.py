@@ -14,6 +14,7 @@ from tagcli.cli.cache import cache_app, errors
 from tagcli.cli.clear import clear
 from tagcli.cli.dataset import dataset_app
 from tagcli.cli.env import env
+from tagcli.cli.evaluate import evaluate
 from tagcli.cli.journal import history, undo, verify
 from tagcli.cli.merge import merge
 from tagcli.cli.predict import predict
@@ -66,6 +67,7 @@ app = typer.Typer(
 )
 app.command("predict")(predict)
 app.command("merge")(merge)
+app.command("eval")(evaluate)
 app.command("show")(show)
 app.command("write")(write)
 app.command("clear")(clear)

@@ -26,6 +26,14 @@ class ListFormat(StrEnum):
     JSON = "json"
 
 
+class EvaluationFormat(StrEnum):
+    """How an evaluation is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
 class Id3Version(StrEnum):
     """Version of a new ID3v2 tag."""
 

@@ -1,0 +1,34 @@
+"""Evaluation: what a system says of a data set, measured by what the data set knows.
+
+`tagcli.evaluation.scoring`, which has a model listen, brings torch along and is imported when it is needed.
+"""
+
+from tagcli.evaluation.alignment import Aligned, TagMatch, align, find_judgeable, match_tags
+from tagcli.evaluation.comparison import Comparison, Difference, compare
+from tagcli.evaluation.disagreements import Disagreement, find_disagreements
+from tagcli.evaluation.evaluating import Estimate, Evaluation, MeanEvaluation, TagEvaluation, evaluate
+from tagcli.evaluation.grouping import Grouping
+from tagcli.evaluation.systems import SCORES_SUFFIX, SystemScores, read_scores, write_scores
+
+__all__ = [
+    "SCORES_SUFFIX",
+    "Aligned",
+    "Comparison",
+    "Difference",
+    "Disagreement",
+    "Estimate",
+    "Evaluation",
+    "Grouping",
+    "MeanEvaluation",
+    "SystemScores",
+    "TagEvaluation",
+    "TagMatch",
+    "align",
+    "compare",
+    "evaluate",
+    "find_disagreements",
+    "find_judgeable",
+    "match_tags",
+    "read_scores",
+    "write_scores",
+]
