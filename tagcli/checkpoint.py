@@ -4,10 +4,11 @@ The header is JSON and is read without torch; no pickle is involved anywhere.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,9 +35,9 @@ class Provenance:
     Parameters
     ----------
     source
-        The published file, as its catalogue address or file name.
+        The published file, as its catalogue address or file name; or that tagcli trained them.
     source_sha256
-        Its SHA-256, in hexadecimal.
+        SHA-256 of the file, or the fingerprint of the data set that they were trained on, in hexadecimal.
     licence
         Licence statement of the weights.
     citation
@@ -45,6 +46,8 @@ class Provenance:
         Published macro figures, None where there are none.
     training_data
         What they were trained on.
+    artists
+        Whose music they were trained on, as `hash_artists` gives it; empty where that is not known.
     """
 
     source: str
@@ -54,6 +57,24 @@ class Provenance:
     training_data: str
     roc_auc: float | None = None
     pr_auc: float | None = None
+    artists: tuple[str, ...] = ()
+
+
+def hash_artists(artists: Iterable[str]) -> tuple[str, ...]:
+    """Make names into what a checkpoint keeps of them: enough to know them again, too little to read them.
+
+    Parameters
+    ----------
+    artists
+        Names; the same in other case or spacing is the same artist, and nothing is nobody.
+
+    Returns
+    -------
+    tuple of str
+        The first 16 hexadecimal digits of each name's SHA-256, sorted, each once.
+    """
+    names = {" ".join(artist.split()).casefold() for artist in artists} - {""}
+    return tuple(sorted(hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16] for name in names))
 
 
 @dataclass(frozen=True, kw_only=True)

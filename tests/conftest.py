@@ -3,11 +3,14 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and what they compute is small
+
 import av
 import numpy as np
 import pytest
 import soundfile
 import torch
+from toy_dataset import toy  # noqa: F401  # a fixture
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -83,6 +83,11 @@ def stored(tmp_path, labels):
     return tmp_path / "stored.npz"
 
 
+def test_a_model_says_itself_what_kind_of_words_its_tags_are(dataset, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr("tagcli.evaluation.evaluating.find_category", lambda tag: pytest.fail(tag))
+    run(tiny_checkpoint, dataset, "--device", "cpu", "--bootstrap", 0)
+
+
 def test_a_model_is_evaluated_on_the_test_split(dataset, labels, tiny_checkpoint, tmp_path):
     arguments = [tiny_checkpoint, dataset, "--device", "cpu", "--bootstrap", 20, "--save-scores", tmp_path / "s.npz"]
     result = run(*arguments, "--format", "json")

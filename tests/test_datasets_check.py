@@ -71,8 +71,8 @@ def test_what_cannot_be_heard_is_told_with_the_codes_of_results(sounds, tmp_path
 def test_excerpts_behind_the_end_are_told_each(sounds):
     findings = check(sounds, ("b.wav",) * 4, starts=[0, 0.5, 2, 3], durations=[1, 0.5, 1, math.nan])
     assert kinds(findings) == [FailureCode.TOO_SHORT] * 2
-    assert "before the excerpt at 2 s begins" in findings[0].message
-    assert "before the excerpt at 3 s begins" in findings[1].message
+    assert "has no audio at 2 s" in findings[0].message
+    assert "has no audio at 3 s" in findings[1].message
 
 
 def test_the_same_audio_is_found_whatever_its_tags(sounds):

@@ -15,10 +15,12 @@ from tagcli.cli.clear import clear
 from tagcli.cli.dataset import dataset_app
 from tagcli.cli.env import env
 from tagcli.cli.evaluate import evaluate
+from tagcli.cli.finetune import finetune
 from tagcli.cli.journal import history, undo, verify
 from tagcli.cli.merge import merge
 from tagcli.cli.predict import predict
 from tagcli.cli.show import show
+from tagcli.cli.train import train
 from tagcli.cli.user_config import read_user_config
 from tagcli.cli.weights import weights_app
 from tagcli.cli.write import write
@@ -67,7 +69,6 @@ app = typer.Typer(
 )
 app.command("predict")(predict)
 app.command("merge")(merge)
-app.command("eval")(evaluate)
 app.command("show")(show)
 app.command("write")(write)
 app.command("clear")(clear)
@@ -75,9 +76,12 @@ app.command("undo")(undo)
 app.command("history")(history)
 app.command("verify")(verify)
 app.command("errors")(errors)
+app.add_typer(dataset_app, name="dataset")
+app.command("train")(train)
+app.command("finetune")(finetune)
+app.command("eval")(evaluate)
 app.add_typer(cache_app, name="cache")
 app.add_typer(weights_app, name="weights")
-app.add_typer(dataset_app, name="dataset")
 app.command("env")(env)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ def load_batches(
     rule: ClipRule,
     n_workers: int,
     n_ahead: int = 4,
-) -> Iterator[Loaded]:
+) -> Generator[Loaded, None, None]:
     """Load batches of clips in threads, in their order; the number of threads changes nothing but the time.
 
     Parameters

@@ -1,6 +1,5 @@
 """Have a model listen to the examples of a data set."""
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from tagcli.audio.clips import ClipChoice
 from tagcli.datasets.audio import ExampleAudio, cut_clips
 from tagcli.errors import AudioError, FailureCode, TagcliError
 from tagcli.tagger.module import TaggerModule
+from tagcli.tagger.pipeline import count_cores
 from tagcli.tagger.scorer import Scorer, open_scorer
 from tagcli.tagger.track_sum import ClipScores
 
@@ -24,6 +24,7 @@ def score_examples(
     audio: ExampleAudio,
     *,
     choice: ClipChoice,
+    rows: Sequence[int] | npt.NDArray[np.intp] | None = None,
     batch_size: int = GPU_BATCH_SIZE,
     n_workers: int | None = None,
     on_failure: Callable[[int, TagcliError], None] | None = None,
@@ -42,6 +43,8 @@ def score_examples(
         The examples, at the module's rate.
     choice
         Which clips of an excerpt.
+    rows
+        Which examples, in this order; None for all.
     batch_size
         Clips that another device than a CPU scores at a time.
     n_workers
@@ -68,6 +71,7 @@ def score_examples(
         msg = f"{header.name} hears {header.front_end.sample_rate} Hz, and the audio is read at {audio.sample_rate} Hz"
         raise ValueError(msg)
     n_examples = len(audio.manifest)
+    wanted = list(range(n_examples)) if rows is None else [int(row) for row in rows]
     scores = np.full((n_examples, len(header.vocabulary)), np.nan, dtype=np.float32)
     device = next(module.buffers()).device
     outcomes: SimpleQueue[_Outcome] = SimpleQueue()
@@ -79,10 +83,10 @@ def score_examples(
         with_embeddings=False,
         on_error=lambda error: outcomes.put(_Outcome(error=error)),
     )
-    readers = _Readers(audio, module, scorer, choice, outcomes, n_workers=n_workers or _count_cores())
+    readers = _Readers(audio, wanted, module, scorer, choice, outcomes, n_workers=n_workers or count_cores())
     try:
         readers.start()
-        for n_done in range(1, n_examples + 1):
+        for n_done in range(1, len(wanted) + 1):
             outcome = outcomes.get()
             if isinstance(outcome.error, AudioError):
                 if on_failure is not None:
@@ -97,7 +101,7 @@ def score_examples(
         readers.stop()
         scorer.close()
         readers.join()
-    return scores
+    return scores if rows is None else scores[wanted]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,8 +143,8 @@ class _Readers:
 
     Parameters
     ----------
-    audio, module, scorer, choice
-        What is read, how long a clip is, who scores, and which clips.
+    audio, rows, module, scorer, choice
+        What is read, which of it, how long a clip is, who scores, and which clips.
     outcomes
         Where it is told what became of each example.
     n_workers
@@ -150,6 +154,7 @@ class _Readers:
     def __init__(
         self,
         audio: ExampleAudio,
+        rows: Sequence[int],
         module: TaggerModule,
         scorer: Scorer,
         choice: ClipChoice,
@@ -162,11 +167,11 @@ class _Readers:
         self._scorer = scorer
         self._choice = choice
         self._outcomes = outcomes
-        self._rows = iter(range(len(audio.manifest)))
+        self._rows = iter(rows)
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._work, name=f"tagcli-example-{number}", daemon=True)
-            for number in range(min(n_workers, len(audio.manifest)))
+            for number in range(min(n_workers, len(rows)))
         ]
 
     def start(self) -> None:
@@ -177,7 +182,7 @@ class _Readers:
     def stop(self) -> None:
         """Begin with no further example."""
         with self._lock:
-            self._rows = iter(range(0))
+            self._rows = iter(())
 
     def join(self) -> None:
         """Wait for the threads."""
@@ -217,8 +222,3 @@ class _Readers:
             path = self._audio.manifest.locate(row)
             msg = f"{path} is too short to be judged ({error}); leave it out."
             raise AudioError(msg, path=path, code=FailureCode.TOO_SHORT) from error
-
-
-def _count_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

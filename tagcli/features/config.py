@@ -1,7 +1,9 @@
 """The front end's configuration: it travels in the checkpoint, so that whoever has the weights has the input."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 Padding = Literal["constant", "reflect", "tensorflow_same"]
@@ -79,3 +81,19 @@ class FrontEndConfig:
         if self.padding == "tensorflow_same":
             return -(-n_samples // self.hop_length)
         return 1 + (n_samples - self.n_fft % 2) // self.hop_length  # an odd n_fft loses a sample to n_fft // 2
+
+
+FRONT_ENDS: Mapping[str, FrontEndConfig] = MappingProxyType(
+    {
+        "mel96-12k": FrontEndConfig(sample_rate=12_000, fmax=6_000.0, normalisation="clip"),
+        "mel96-16k": FrontEndConfig(
+            sample_rate=16_000,
+            padding="reflect",
+            fmax=8_000.0,
+            mel_scale="htk",
+            mel_norm="none",
+            normalisation="batch_norm",
+        ),
+    }
+)
+"""Front ends by name: of Choi et al. 2017, standardised by clip; of Won et al. 2020, with a batch norm."""

@@ -1,6 +1,8 @@
 """The networks' numbers: one dataclass, and the two published 5-layer figures."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 Activation = Literal["relu", "elu"]
@@ -114,3 +116,9 @@ def fcn_config(*, n_tags: int = 50) -> ConvNetConfig:
         batch_norm_eps=1e-5,
         embedding_tap="after_pooling",
     )
+
+
+ARCHITECTURES: Mapping[str, Callable[[], ConvNetConfig]] = MappingProxyType(
+    {"compact": compact_config, "fcn": fcn_config}
+)
+"""The figures by their names, each with the numbers of its paper."""

@@ -41,8 +41,11 @@ class ConvBlock(nn.Module):
         return activated
 
     def forward(self, maps: Tensor) -> Tensor:
-        """[shape=(n_clips, n_inputs, n_bands, n_frames)] to [shape=(n_clips, n_outputs, fewer, fewer)]."""
-        pooled: Tensor = self.pool(self.activate(maps))
+        """[shape=(n_clips, n_inputs, n_bands, n_frames)] to [shape=(n_clips, n_outputs, fewer, fewer)].
+
+        The activation is monotone, so it commutes with the maximum, and sees a tenth of the values behind it.
+        """
+        pooled: Tensor = self.activation(self.pool(self.norm(self.conv(maps))))
         return pooled
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from tagcli.models.config import ConvNetConfig
 from tagcli.models.convnet import ConvBlock, ConvNet, ModelOutput, to_features, to_input_map
 
-_NEGLIGIBLE_WEIGHT = 1e-30  # weight decay leaves such weights; a CPU multiplies subnormal numbers 25 times slower
+NEGLIGIBLE_WEIGHT = 1e-30  # weight decay leaves such weights; a CPU multiplies subnormal numbers 25 times slower
 
 
 class InferenceConvNet(nn.Module):
@@ -85,7 +85,7 @@ def _fold(block: ConvBlock) -> nn.Conv2d:
     weight = conv.weight * scale[:, None, None, None]
     folded = nn.Conv2d(conv.in_channels, conv.out_channels, kernel_size=3, padding=1, bias=True)
     bias = conv.bias if conv.bias is not None else torch.zeros_like(norm.running_mean)
-    flushed = torch.where(weight.abs() < _NEGLIGIBLE_WEIGHT, 0.0, weight)
+    flushed = torch.where(weight.abs() < NEGLIGIBLE_WEIGHT, 0.0, weight)
     # a tensor of one input channel counts as contiguous either way: only a copy gets the strides that choose the kernel
     channels_last = torch.empty_like(flushed, memory_format=torch.channels_last).copy_(flushed)
     folded.weight = nn.Parameter(channels_last)

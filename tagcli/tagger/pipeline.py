@@ -64,7 +64,7 @@ class TagOptions:
             raise ValueError(msg)
 
 
-def _count_cores() -> int:
+def count_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -145,7 +145,7 @@ class _Run:
         times: StageTimes | None,
     ) -> None:
         self._make_reader = make_reader
-        self._n_workers = _count_cores() if options.n_workers is None else options.n_workers
+        self._n_workers = count_cores() if options.n_workers is None else options.n_workers
         self._open_scorer = open_scorer
         self._options = options
         self._n_gathered = n_gathered

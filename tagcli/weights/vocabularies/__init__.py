@@ -1,6 +1,8 @@
 """The published vocabularies: tags in output order, each with its category and the form that goes into files."""
 
+import re
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
@@ -34,4 +36,35 @@ def load_vocabulary(name: str) -> Vocabulary:
         tags=tuple(tag["name"] for tag in tags),
         categories=tuple(Category(tag["category"]) for tag in tags),
         labels=tuple(tag.get("label", tag["name"]) for tag in tags),
+    )
+
+
+def describe_tags(name: str, tags: Sequence[str]) -> Vocabulary:
+    """Make a vocabulary of a data set's tags: words that the published vocabularies have keep their categories.
+
+    Parameters
+    ----------
+    name
+        What it is called, unless it is one of the published ones.
+    tags
+        In output order.
+
+    Returns
+    -------
+    Vocabulary
+        Labels are the tags themselves, with a space where players would split.
+    """
+    published = [load_vocabulary(each) for each in PUBLISHED]
+    for vocabulary in published:
+        if vocabulary.tags == tuple(tags):
+            return vocabulary
+    categories: dict[str, Category] = {}
+    for vocabulary in reversed(published):  # the widest has the last word
+        for words in (vocabulary.labels, vocabulary.tags):
+            categories.update(zip(map(str.casefold, words), vocabulary.categories, strict=True))
+    return Vocabulary(
+        name=name,
+        tags=tuple(tags),
+        categories=tuple(categories.get(tag.casefold(), Category.OTHER) for tag in tags),
+        labels=tuple(re.sub(r"[\s;/,]+", " ", tag).strip() for tag in tags),
     )

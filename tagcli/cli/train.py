@@ -1,0 +1,172 @@
+"""The command `train`: learn tags from a data set."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tagcli.cli.options import DeviceOption, ListFormat, ListFormatOption
+from tagcli.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DatasetArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATASET",
+        help="A manifest of `tagcli dataset build`, or a folder, table or published data set that it reads directly.",
+        show_default=False,
+    ),
+]
+RunOption = Annotated[
+    Path, typer.Option("--out", metavar="RUN", help="Folder of the run: checkpoint, state, recipe, log.")
+]
+AudioOption = Annotated[
+    Path | None, typer.Option("--audio", metavar="DIR", help="Folder that the paths of the data set are in.")
+]
+RecipeOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE.toml", help="The recipe, as far as it is not the default."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="TABLE.KEY=VALUE",
+        help="One entry of the recipe, such as optimisation.learning_rate=3e-4; repeatable.",
+    ),
+]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="How often every example is seen, at most.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Of everything that is random.")]
+ResumeOption = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where the run stopped, by its own recipe; begin where there is nothing yet."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("-j", "--jobs", min=1, help="Threads that decode.", show_default="one for each core")
+]
+BoardOption = Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard, too (needs the extra).")]
+
+
+def train(
+    ctx: typer.Context,
+    dataset: DatasetArgument,
+    out: RunOption,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="ARCH", help="compact or fcn.", show_default="compact")
+    ] = None,
+    front_end: Annotated[
+        str | None,
+        typer.Option(
+            "--front-end", metavar="NAME", help="mel96-12k or mel96-16k.", show_default="the one of the architecture"
+        ),
+    ] = None,
+    config: RecipeOption = None,
+    settings: SetOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = None,
+    resume: ResumeOption = False,
+    audio: AudioOption = None,
+    device: DeviceOption = "auto",
+    jobs: WorkersOption = None,
+    tensorboard: BoardOption = False,
+    format_: ListFormatOption = ListFormat.TABLE,
+) -> None:
+    """Train a tagger from scratch. RUN is then a name for --model everywhere.
+
+    Example: tagcli train set.tsv --out runs/first --epochs 40
+    """
+    overrides = {
+        "model.architecture": model,
+        "front_end.name": front_end,
+        "optimisation.epochs": epochs,
+        "optimisation.seed": seed,
+    }
+    given = {key: value for key, value in overrides.items() if value is not None}
+    refuse_with_resume(resume, config, settings, given)
+    follow_training(
+        ctx,
+        dataset,
+        out,
+        document=compose_recipe(config, settings, given),
+        place=f"The recipe {config}" if config else "The recipe",
+        resumes=resume,
+        audio=audio,
+        device=device,
+        jobs=jobs,
+        tensorboard=tensorboard,
+        format_=format_,
+    )
+
+
+def refuse_with_resume(
+    resume: bool, config: Path | None, settings: list[str] | None, given: "Mapping[str, Any]"
+) -> None:
+    """Refuse what a run that is gone on with has settled already."""
+    if resume and (config or settings or given):
+        msg = "a run is gone on with by its own recipe; leave out what would change it, or begin another one"
+        raise typer.BadParameter(msg, param_hint="--resume")
+
+
+def compose_recipe(
+    config: Path | None,
+    settings: list[str] | None,
+    given: "Mapping[str, Any]",
+    *,
+    defaults: "Mapping[str, Mapping[str, Any]] | None" = None,
+) -> dict[str, Any]:
+    """Join the recipe of a file, over defaults, with what the command line says."""
+    from tagcli.training.recipe import change_document, read_document
+
+    document = read_document(config) if config else {}
+    for name, preset in (defaults or {}).items():
+        document = {**document, name: {**preset, **document.get(name, {})}}
+    for setting in settings or ():
+        try:
+            document = change_document(document, setting)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--set") from error
+    for key, value in given.items():
+        table, _, name = key.partition(".")
+        document = {**document, table: {**document.get(table, {}), name: value}}
+    return document
+
+
+def follow_training(
+    ctx: typer.Context,
+    dataset: Path,
+    out: Path,
+    *,
+    document: dict[str, Any],
+    place: str,
+    resumes: bool,
+    audio: Path | None,
+    device: str,
+    jobs: int | None,
+    tensorboard: bool,
+    format_: ListFormat,
+    source: Path | None = None,
+    keeps_worse: bool = False,
+) -> None:
+    """Train, tell how it goes, and print what came of it."""
+    from tagcli.cli.training_display import TrainingDisplay
+    from tagcli.training.session import open_split_dataset, run_training
+
+    manifest = open_split_dataset(dataset, root=audio, folder=out, resumes=resumes, document=document)
+    with TrainingDisplay(out, is_quiet=bool(ctx.obj), with_board=tensorboard) as display:
+        for report in run_training(
+            manifest,
+            document,
+            place=place,
+            folder=out,
+            resumes=resumes,
+            device_name=device,
+            source=source,
+            keeps_worse=keeps_worse,
+            n_workers=jobs,
+        ):
+            display.show(report)
+    display.print_result(format_)
+    if display.is_rejected:
+        raise typer.Exit(ExitCode.ERROR)

@@ -1,0 +1,88 @@
+"""What a training begins with: fresh weights, or those of a checkpoint under a new head."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+
+from tagcli.checkpoint import CheckpointHeader, load_tensors, read_header
+from tagcli.errors import CheckpointError, TrainingError
+from tagcli.models.inference import NEGLIGIBLE_WEIGHT
+from tagcli.training.learner import Learner
+from tagcli.training.recipe import Recipe
+
+FINETUNE_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "optimisation": {"epochs": 20},
+        "transfer": {"rate_factor": 0.1, "batch_norm": "keep"},
+    }
+)
+"""What a finetuning's recipe has otherwise than one from scratch, unless it is said."""
+
+_HEAD = ("model.dense.weight", "model.dense.bias")
+
+
+def begin_fresh(header: CheckpointHeader, recipe: Recipe) -> Learner:
+    """Make a learner with weights drawn from the recipe's seed."""
+    learner = _make_learner(header, recipe)
+    learner.initialise(recipe.optimisation.seed)
+    return learner
+
+
+def begin_from(path: Path, header: CheckpointHeader, recipe: Recipe) -> Learner:
+    """Make a learner with a checkpoint's weights; tags of both vocabularies keep their rows of the head.
+
+    Parameters
+    ----------
+    path
+        The checkpoint; its front end, clips and blocks are those of the recipe.
+    header
+        Of what is learned, with the new vocabulary.
+    recipe
+        What is frozen, and the seed of the new rows.
+
+    Raises
+    ------
+    CheckpointError
+        When the checkpoint cannot be read, or its tensors do not fit its own configuration.
+    """
+    learner = begin_fresh(header, recipe)
+    tensors, old = load_tensors(path), read_header(path).vocabulary
+    fresh = learner.state_dict()
+    index = {tag: row for row, tag in enumerate(old.tags)}
+    pairs = [(row, index[tag]) for row, tag in enumerate(header.vocabulary.tags) if tag in index]
+    new_rows, old_rows = [new for new, _ in pairs], [row for _, row in pairs]
+    try:
+        for name in _HEAD:
+            head = fresh[name].clone()
+            head[new_rows] = tensors[name][old_rows]
+            tensors[name] = head
+        learner.load_state_dict({name: _flush(tensor) for name, tensor in tensors.items()}, strict=True)
+    except (KeyError, RuntimeError, IndexError) as error:
+        msg = f"The tensors of {path} do not fit its configuration ({error}); fetch the checkpoint again."
+        raise CheckpointError(msg, path=path) from error
+    return learner
+
+
+def transfer_tables(path: Path) -> dict[str, dict[str, object]]:
+    """Give the tables of a recipe that a checkpoint settles: front end, clips and network, without its outputs."""
+    header = read_header(path)
+    recipe = Recipe(front_end=header.front_end, clip=header.clip, model=header.architecture).to_document()
+    del recipe["model"]["n_tags"]
+    return {name: recipe[name] for name in ("front_end", "clip", "model")}
+
+
+def _flush(tensor: torch.Tensor) -> torch.Tensor:
+    """Make weights of no weight zero."""
+    return torch.where(tensor.abs() < NEGLIGIBLE_WEIGHT, torch.zeros_like(tensor), tensor)
+
+
+def _make_learner(header: CheckpointHeader, recipe: Recipe) -> Learner:
+    """Build the modules, which draw from torch's generator before their weights are set."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return Learner(header.front_end, header.architecture, recipe.transfer)
+    except ValueError as error:
+        msg = f"The recipe cannot be followed: {error}."
+        raise TrainingError(msg) from error

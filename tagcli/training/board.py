@@ -1,0 +1,45 @@
+"""A training as TensorBoard shows it; the package is an extra."""
+
+from pathlib import Path
+
+from tagcli.errors import TrainingError
+from tagcli.training.loop import EpochReport
+
+
+class Board:
+    """Writes what TensorBoard reads.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+
+    Raises
+    ------
+    TrainingError
+        When the extra is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            msg = "TensorBoard is not installed; run `pip install 'tagcli[tensorboard]'`, or leave --tensorboard out."
+            raise TrainingError(msg) from error
+        self._writer = SummaryWriter(str(folder))
+
+    def write(self, report: EpochReport) -> None:
+        """Write the numbers of an epoch."""
+        numbers = {
+            "loss": report.loss,
+            "validation/roc_auc": report.roc_auc,
+            "validation/pr_auc": report.pr_auc,
+            "learning_rate": report.learning_rate,
+            "clips_per_second": report.clips_per_second,
+        }
+        for name, number in numbers.items():
+            self._writer.add_scalar(name, number, report.epoch + 1)
+
+    def close(self) -> None:
+        """Write what waits."""
+        self._writer.close()

@@ -1,0 +1,124 @@
+"""Which examples each change of the weights sees, and in what variation; the same from any step on."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tagcli.datasets.loading import Request
+from tagcli.datasets.manifest import Manifest
+from tagcli.errors import TrainingError
+from tagcli.training.augmentation import Variation, draw_variation, order_epoch
+from tagcli.training.recipe import Recipe
+
+Cells = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Examples that go through the network together.
+
+    Parameters
+    ----------
+    requests
+        Which clips.
+    variation
+        What is done to them.
+    labels, known
+        [shape=(n_clips, n_tags)], in [0, 1]; mixed, where examples are.
+    is_mixed
+        Whether they are.
+    """
+
+    requests: list[Request]
+    variation: Variation
+    labels: Cells
+    known: Cells
+    is_mixed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """The examples of one change of the weights.
+
+    Parameters
+    ----------
+    n_examples, n_known
+        How many examples, and known cells, there are in all processes together.
+    own
+        The parts that this process takes, one after the other.
+    """
+
+    n_examples: int
+    n_known: int
+    own: list[Part]
+
+
+class StepPlan:
+    """The steps of every epoch.
+
+    Parameters
+    ----------
+    manifest
+        The examples to learn from.
+    recipe
+        Batches, seed and variation.
+    rank, n_ranks
+        Which of how many processes asks.
+
+    Raises
+    ------
+    TrainingError
+        When there are not enough examples for the parts of a batch.
+    """
+
+    def __init__(self, manifest: Manifest, recipe: Recipe, *, rank: int, n_ranks: int) -> None:
+        self._manifest, self._recipe = manifest, recipe
+        n_accumulated = recipe.optimisation.n_accumulated
+        self._n_parts = n_ranks * n_accumulated
+        self._own = range(rank * n_accumulated, (rank + 1) * n_accumulated)
+        self.n_steps = math.ceil(len(manifest) / recipe.optimisation.batch_size)
+        if len(manifest) < self.n_steps * self._n_parts or not self.n_steps:
+            msg = (
+                f"{len(manifest)} examples of {manifest.name} in {self.n_steps} batches are too few for "
+                f"{self._n_parts} parts of a batch; take larger batches, or fewer parts and processes."
+            )
+            raise TrainingError(msg)
+
+    def epoch(self, number: int) -> Iterator[Step]:
+        """Yield the steps of an epoch, in batches as equal as can be."""
+        seed = self._recipe.optimisation.seed
+        order = order_epoch(len(self._manifest), seed=seed, epoch=number)
+        for places in np.array_split(np.arange(len(order)), self.n_steps):
+            parts = [self._make_part(order, part, number) for part in np.array_split(places, self._n_parts)]
+            yield Step(
+                n_examples=len(places),
+                n_known=sum(int(np.count_nonzero(part.known)) for part in parts),
+                own=[parts[index] for index in self._own],
+            )
+
+    def _make_part(self, order: npt.NDArray[np.intp], places: npt.NDArray[np.intp], epoch: int) -> Part:
+        """Gather examples with their labels and variation."""
+        recipe, rows = self._recipe, order[places]
+        variation = draw_variation(
+            places.tolist(),
+            recipe.augmentation,
+            seed=recipe.optimisation.seed,
+            epoch=epoch,
+            n_bands=recipe.model.n_mels,
+            n_frames=recipe.model.n_frames,
+        )
+        labels = self._manifest.labels[rows].astype(np.float32)
+        known = self._manifest.known[rows].astype(np.float32)
+        is_mixed = recipe.augmentation.mixup > 0
+        if is_mixed:
+            own = variation.mix_shares[:, np.newaxis]
+            labels = own * labels + (1 - own) * labels[::-1]
+            known = known * known[::-1]
+        requests = [
+            Request(row=row, position=position)
+            for row, position in zip(rows.tolist(), variation.positions.tolist(), strict=True)
+        ]
+        return Part(requests=requests, variation=variation, labels=labels, known=known, is_mixed=is_mixed)
