@@ -86,6 +86,8 @@ def test_splits_are_asked_for(table, tmp_path):
     out = tmp_path / "set.tsv"
     run("dataset", "build", table, "-o", out, "--folds", 3)
     assert set(open_dataset(out).splits) == {"fold-1", "fold-2", "fold-3"}
+    run("dataset", "build", table, "-o", tmp_path / "other.tsv", "--folds", 3, "--seed", 1)
+    assert open_dataset(tmp_path / "other.tsv").splits != open_dataset(out).splits
     run("dataset", "build", table, "-o", out, "--split", "0.5,0,0.5")
     assert open_dataset(out).splits.count("test") == N_TRACKS // 2
     (tmp_path / "my-test.txt").write_text("3.mp3\n4.mp3\n")

@@ -115,6 +115,9 @@ def test_examples_without_a_tag_may_be_left_out():
     found = choose(TagChoice(tags=("jazz", "rare"), drops_untagged=True))
     assert found.paths == ("3.mp3", "4.mp3")
     np.testing.assert_array_equal(found.labels, [[1, 0], [0, 1]])
+    nothing = Draft.of_manifest(make_manifest(np.zeros((2, 6))))
+    with pytest.raises(DatasetError, match="No example is left of set"):
+        choose_tags(nothing, TagChoice(top=2, drops_untagged=True)).to_manifest()
 
 
 @given(

@@ -120,6 +120,7 @@ def evaluate(
     from tagcli.cli.evaluation_output import Findings, print_findings
     from tagcli.cli.listening import Listening, find_system
     from tagcli.cli.output import open_output
+    from tagcli.datasets import open_dataset
     from tagcli.evaluation import SCORES_SUFFIX, Grouping, align, find_disagreements, write_scores
     from tagcli.evaluation import compare as compare_systems
     from tagcli.evaluation import evaluate as evaluate_system
@@ -140,7 +141,8 @@ def evaluate(
             raise typer.BadParameter(msg, param_hint="DATASET")
         name, dataset = _STORED, Path(name)
     _check_outputs((output, figure, save_scores, save), (dataset, *filter(None, [scores])))
-    manifest, chosen = _choose_split(_open(dataset, audio, is_library=library), split)
+    data = open_dataset(dataset, root=audio, from_fields="genre" if library else None)
+    manifest, chosen = _choose_split(data, split)
     system = find_system(None if name == _STORED else name, scores, manifest, listening)
     if save_scores is not None:
         with open_output(save_scores, binary=True) as file:
@@ -149,7 +151,13 @@ def evaluate(
     _tell_left_out(aligned)
     grouping = None if by is None else Grouping(by.value)
     evaluation = evaluate_system(
-        aligned, split=chosen, categories=system.categories, by=grouping, n_replicates=bootstrap, seed=seed
+        aligned,
+        split=chosen,
+        categories=system.categories,
+        trained_on=system.trained_on,
+        by=grouping,
+        n_replicates=bootstrap,
+        seed=seed,
     )
     comparison, n_failed = None, system.n_failed
     if compare is not None:
@@ -211,14 +219,6 @@ def _check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> No
         if given.count(path) > 1 or path in {source.resolve() for source in inputs}:
             msg = f"{path} is wanted for two things, and would be lost for one; give each its own file."
             raise OutputError(msg, path=path)
-
-
-def _open(source: Path, audio: Path | None, *, is_library: bool) -> "Manifest":
-    """Read the data set."""
-    from tagcli.datasets import open_dataset
-    from tagcli.evaluation.library import read_library
-
-    return read_library(source) if is_library else open_dataset(source, root=audio)
 
 
 def _choose_split(manifest: "Manifest", wanted: str | None) -> "tuple[Manifest, str | None]":

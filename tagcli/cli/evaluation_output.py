@@ -118,7 +118,8 @@ def _flatten_pair(pair: Mapping[str, Any]) -> dict[str, Any]:
 def _print_tables(findings: Findings, stream: TextIO) -> None:
     evaluation = findings.evaluation
     split = f", split {evaluation.split}" if evaluation.split else ""
-    seen = ", SEEN DATA: an upper bound" if evaluation.is_seen else ""
+    by_seen = f" ({evaluation.n_seen} by artists that it was trained on)" if evaluation.n_seen else ""
+    seen = f", SEEN DATA{by_seen}: an upper bound" if evaluation.is_seen else ""
     title = f"{evaluation.system} on {evaluation.dataset}{split}: {evaluation.n_examples} examples{seen}"
     intervals = f"{evaluation.n_replicates} replicates over {evaluation.n_groups} {evaluation.grouping.value}s"
     caption = f"95 % intervals: {intervals}, seed {evaluation.seed}" if evaluation.n_replicates else "no intervals"

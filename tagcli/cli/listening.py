@@ -51,6 +51,8 @@ class System:
         Of the data set.
     categories
         Kinds of words, by tag, where the system knows them.
+    trained_on
+        Artists that it was trained on, as its checkpoint keeps them.
     model
         Name and SHA-256 of the checkpoint; None for stored scores.
     checkpoint
@@ -61,6 +63,7 @@ class System:
 
     scores: SystemScores
     categories: dict[str, Category] | None = None
+    trained_on: tuple[str, ...] = ()
     model: dict[str, str] | None = None
     checkpoint: Path | None = None
     n_failed: int = 0
@@ -120,6 +123,7 @@ def find_system(name: str | None, stored: Path | None, manifest: Manifest, liste
     return System(
         scores=SystemScores(name=name, tags=vocabulary.tags, ids=part.ids, scores=scores),
         categories=dict(zip(vocabulary.tags, vocabulary.categories, strict=True)),
+        trained_on=header.provenance.artists,
         model={"name": header.name, "sha256": tagger.sha256},
         checkpoint=tagger.path,
         n_failed=failures.n_failed,

@@ -150,11 +150,12 @@ def follow_training(
     keeps_worse: bool = False,
 ) -> None:
     """Train, tell how it goes, and print what came of it."""
+    from tagcli.audio.quiet import quiet_decoders
     from tagcli.cli.training_display import TrainingDisplay
     from tagcli.training.session import open_split_dataset, run_training
 
     manifest = open_split_dataset(dataset, root=audio, folder=out, resumes=resumes, document=document)
-    with TrainingDisplay(out, is_quiet=bool(ctx.obj), with_board=tensorboard) as display:
+    with quiet_decoders(), TrainingDisplay(out, is_quiet=bool(ctx.obj), with_board=tensorboard) as display:
         for report in run_training(
             manifest,
             document,

@@ -18,7 +18,8 @@ from tagcli.errors import AudioError, FailureCode, MetadataError
 from tagcli.payload import hash_payload
 
 _SAMPLE_RATE = 16_000  # what is decoded is thrown away
-_AHEAD = 4  # files in work for each worker: results come in the order of the files, and wait for one before them
+_AHEAD = 4  # tasks for each worker: results come in the order of the files, and wait for one before them
+_HASHED_TOGETHER = 64  # files of a task that only hashes, which takes no longer than to hand it over
 
 
 class Doubt(StrEnum):
@@ -115,17 +116,22 @@ def _look_at_all(
     manifest: Manifest, rows_of: dict[str, list[int]], *, decodes: bool, n_workers: int
 ) -> Iterator[tuple[str, _Look]]:
     """Look at every file once, several at a time, and give them in order."""
-    waiting: deque[tuple[str, Future[_Look]]] = deque()
-    files = iter(rows_of.items())
+
+    def look_at_some(paths: tuple[str, ...]) -> list[_Look]:
+        return [_look_at(manifest, rows_of[path], decodes=decodes) for path in paths]
+
+    n_of_a_task = 1 if decodes else _HASHED_TOGETHER
+    waiting: deque[tuple[tuple[str, ...], Future[list[_Look]]]] = deque()
+    files = iter(rows_of)
     pool = ThreadPoolExecutor(n_workers)
     try:
         while True:
-            for path, rows in islice(files, n_workers * _AHEAD - len(waiting)):
-                waiting.append((path, pool.submit(_look_at, manifest, rows, decodes=decodes)))
+            while len(waiting) < n_workers * _AHEAD and (paths := tuple(islice(files, n_of_a_task))):
+                waiting.append((paths, pool.submit(look_at_some, paths)))
             if not waiting:
                 return
-            path, future = waiting.popleft()
-            yield path, future.result()
+            paths, future = waiting.popleft()
+            yield from zip(paths, future.result(), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 

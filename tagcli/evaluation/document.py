@@ -20,6 +20,7 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "dataset": evaluation.dataset,
         "split": evaluation.split,
         "is_seen": evaluation.is_seen,
+        "n_seen": evaluation.n_seen,
         "n_examples": evaluation.n_examples,
         "n_artists": evaluation.n_artists,
         "n_unlabelled": evaluation.n_unlabelled,

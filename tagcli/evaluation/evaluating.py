@@ -1,16 +1,17 @@
 """Measure a system on a data set: each tag, the means over tags, and how sure they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from tagcli.checkpoint import hash_artists
 from tagcli.evaluation.alignment import Aligned
 from tagcli.evaluation.grouping import Grouping, choose_grouping, group_examples
-from tagcli.evaluation.systems import find_category
 from tagcli.metrics import Measures, bootstrap, interval, macro, mean_over_tags, measure
 from tagcli.tags import Category
+from tagcli.weights.vocabularies import find_category
 
 Values = npt.NDArray[np.float64]
 
@@ -75,7 +76,9 @@ class Evaluation:
     system, dataset, split
         What was judged by what; no split when the data set was taken whole.
     is_seen
-        Whether the system was trained on these examples, so that the figures are an upper bound.
+        Whether the system was trained on some of these examples, or on their artists: the figures are an upper bound.
+    n_seen
+        Examples by artists that the system was trained on, as far as it tells.
     n_examples, n_artists
         What was judged by; artists that are known.
     n_unlabelled, n_missing, n_unheard
@@ -98,6 +101,7 @@ class Evaluation:
     dataset: str
     split: str | None
     is_seen: bool
+    n_seen: int
     n_examples: int
     n_artists: int
     n_unlabelled: int
@@ -125,6 +129,7 @@ def evaluate(
     *,
     split: str | None,
     categories: dict[str, Category] | None = None,
+    trained_on: Collection[str] = (),
     by: Grouping | None = None,
     n_replicates: int = DEFAULT_REPLICATES,
     seed: int = 0,
@@ -139,6 +144,8 @@ def evaluate(
         Name of the part of the data set that it is; None for the whole.
     categories
         By tag as the system spells it; the published vocabularies say of the others.
+    trained_on
+        Artists that the system was trained on, as `tagcli.checkpoint.hash_artists` gives them.
     by
         What the bootstrap draws; None for artists where any is known, else tracks.
     n_replicates
@@ -161,6 +168,10 @@ def evaluate(
         (categories or {}).get(spelled) or find_category(tag)
         for tag, spelled in zip(manifest.tags, aligned.match.system_tags, strict=True)
     ]
+
+    known_names = set(trained_on)
+    seen_artists = {artist for artist in set(manifest.artists) if not known_names.isdisjoint(hash_artists([artist]))}
+    n_seen = sum(artist in seen_artists for artist in manifest.artists)
 
     def estimate(pick: Callable[[Measures], Values]) -> Estimate:
         low, high = interval(pick(replicates))
@@ -187,7 +198,8 @@ def evaluate(
         system=aligned.system,
         dataset=manifest.name,
         split=split,
-        is_seen=split == SEEN_SPLIT,
+        is_seen=split == SEEN_SPLIT or n_seen > 0,
+        n_seen=n_seen,
         n_examples=len(manifest),
         n_artists=len(set(manifest.artists) - {""}),
         n_unlabelled=aligned.n_unlabelled,

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tagcli.errors import DatasetError
-from tagcli.tags import Category
-from tagcli.weights.vocabularies import PUBLISHED, load_vocabulary
 
 SCORES_SUFFIX = ".npz"
 _DAMAGES = (ValueError, KeyError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error)
@@ -97,17 +95,6 @@ def write_scores(system: SystemScores, file: IO[bytes]) -> None:
         tags=np.array(system.tags, dtype=np.str_),
         ids=np.array(system.ids, dtype=np.str_),
     )
-
-
-def find_category(tag: str) -> Category:
-    """Tell what kind of word a tag is, by the vocabularies that come with the package; other when none has it."""
-    wanted = tag.casefold()
-    for name in PUBLISHED:
-        vocabulary = load_vocabulary(name)
-        for known, category in zip(vocabulary.tags, vocabulary.categories, strict=True):
-            if known.casefold() == wanted:
-                return category
-    return Category.OTHER
 
 
 def _to_texts(array: npt.NDArray[np.generic]) -> tuple[str, ...]:

@@ -39,6 +39,22 @@ def load_vocabulary(name: str) -> Vocabulary:
     )
 
 
+def find_category(tag: str) -> Category:
+    """Tell what kind of word a tag is, by the published vocabularies, whatever its capitals; other when none has it."""
+    return _categories().get(tag.casefold(), Category.OTHER)
+
+
+@cache
+def _categories() -> dict[str, Category]:
+    """Index the words of the published vocabularies; the widest has the last word."""
+    categories: dict[str, Category] = {}
+    for name in reversed(PUBLISHED):
+        vocabulary = load_vocabulary(name)
+        for words in (vocabulary.labels, vocabulary.tags):
+            categories.update(zip(map(str.casefold, words), vocabulary.categories, strict=True))
+    return categories
+
+
 def describe_tags(name: str, tags: Sequence[str]) -> Vocabulary:
     """Make a vocabulary of a data set's tags: words that the published vocabularies have keep their categories.
 
@@ -54,17 +70,12 @@ def describe_tags(name: str, tags: Sequence[str]) -> Vocabulary:
     Vocabulary
         Labels are the tags themselves, with a space where players would split.
     """
-    published = [load_vocabulary(each) for each in PUBLISHED]
-    for vocabulary in published:
+    for vocabulary in map(load_vocabulary, PUBLISHED):
         if vocabulary.tags == tuple(tags):
             return vocabulary
-    categories: dict[str, Category] = {}
-    for vocabulary in reversed(published):  # the widest has the last word
-        for words in (vocabulary.labels, vocabulary.tags):
-            categories.update(zip(map(str.casefold, words), vocabulary.categories, strict=True))
     return Vocabulary(
         name=name,
         tags=tuple(tags),
-        categories=tuple(categories.get(tag.casefold(), Category.OTHER) for tag in tags),
+        categories=tuple(map(find_category, tags)),
         labels=tuple(re.sub(r"[\s;/,]+", " ", tag).strip() for tag in tags),
     )
