@@ -24,8 +24,8 @@ from tagcli.evaluation import SystemScores, write_scores
 from tagcli.evaluation.scoring import score_examples
 from tagcli.tagger.module import TaggerModule
 from tagcli.training.beginning import FINETUNE_DEFAULTS
-from tagcli.training.loop import EpochReport
 from tagcli.training.recipe import read_document
+from tagcli.training.reports import EpochReport
 from tagcli.training.session import run_training
 from tagcli.weights.catalogue import find_weights
 

@@ -75,6 +75,12 @@ class TestTrain:
         one, two = (load_tensors(tmp_path / name / "best.safetensors") for name in "ab")
         assert all((one[name] == two[name]).all() for name in one)
 
+    def test_tensorboard_is_written_beside(self, toy, recipe, tmp_path, invoke):
+        options = ("--out", tmp_path / "run", "--config", recipe, "--tensorboard")
+        result = invoke("train", toy.root / "toy.tsv", *options)
+        assert result.exit_code == 0, result.output
+        assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
     def test_entries_are_set_one_by_one(self, toy, recipe, tmp_path, invoke):
         settings = ("--set", "optimisation.epochs=1", "--set", "optimisation.optimizer=adam")
         invoke("train", toy.root / "toy.tsv", "--out", tmp_path / "a", "--config", recipe, *settings)
@@ -183,7 +189,7 @@ class TestFinetune:
         options = ("--out", tmp_path / "run", "--freeze", 1, "--epochs", 2, *self.FAST)
         result = invoke("finetune", teacher, toy.root / "toy.tsv", *options)
         assert result.exit_code == 0, result.output
-        assert "ROC-AUC on the split validation (8 examples" in result.stdout
+        assert "ROC-AUC on the split validation, which chose the epoch (8 examples" in result.stdout
         for word in ("macro", "low", "high", "difference"):
             assert word in result.stdout
         old, new = load_tensors(teacher), load_tensors(tmp_path / "run" / "best.safetensors")
@@ -217,6 +223,33 @@ class TestFinetune:
         result = invoke("finetune", teacher, tmp_path / "set.tsv", "--out", tmp_path / "b", *settings, "--force")
         assert result.exit_code == 0, result.output
         assert (tmp_path / "b" / "best.safetensors").exists()
+
+    def test_a_finetuning_is_gone_on_with_as_it_began(self, toy, teacher, tmp_path, invoke):
+        other = tmp_path / "other.safetensors"
+        save_checkpoint(other, replace(read_header(teacher), name="other"), load_tensors(teacher))
+        options = (toy.root / "toy.tsv", "--out", tmp_path / "run")
+        assert invoke("finetune", teacher, *options, "--epochs", 1, *self.FAST).exit_code == 0
+        for command in (("train",), ("finetune", other)):
+            assert "was begun by `tagcli finetune" in one_sentence(invoke(*command, *options, "--resume"))
+        again = invoke("finetune", teacher, *options, "--resume")
+        assert again.exit_code == 0, again.output
+        assert "nothing was left" in again.stdout
+        assert "ROC-AUC on the split validation, which chose the epoch" in again.stdout
+        invoke("train", toy.root / "toy.tsv", "--out", tmp_path / "b", "--epochs", 1, "--set", "clip.seconds=29")
+        assert "was begun by `tagcli train`" in one_sentence(
+            invoke("finetune", teacher, toy.root / "toy.tsv", "--out", tmp_path / "b", "--resume")
+        )
+
+    def test_what_cannot_be_judged_is_told(self, toy, teacher, tmp_path, invoke):
+        settings = ("--set", "data.validation=[]", "--epochs", 1, *self.FAST)
+        result = invoke("finetune", teacher, toy.root / "toy.tsv", "--out", tmp_path / "run", *settings)
+        assert result.exit_code == 0, result.output
+        assert "nothing is held out" in result.stderr
+        renamed = replace(toy, tags=("bass", "treble"))
+        write_manifest(renamed, tmp_path / "set.tsv")
+        result = invoke("finetune", teacher, tmp_path / "set.tsv", "--out", tmp_path / "b", "--epochs", 1, *self.FAST)
+        assert result.exit_code == 0, result.output
+        assert "not compared" in result.stderr
 
     def test_json_has_the_hold_out(self, toy, teacher, tmp_path, invoke):
         options = ("--out", tmp_path / "run", "--epochs", 1, "--format", "json", *self.FAST)

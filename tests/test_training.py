@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from toy_dataset import N_TRAIN, N_VALIDATION, TINY, make_manifest
 
 from tagcli.checkpoint import hash_artists, load_tensors, read_header
-from tagcli.errors import CheckpointError, TrainingError
+from tagcli.errors import CheckpointError, DatasetError, TrainingError
 from tagcli.models.config import ARCHITECTURES
 from tagcli.models.convnet import ConvNet
 from tagcli.training.augmentation import draw_variation, order_epoch
 from tagcli.training.beginning import begin_fresh, begin_from
 from tagcli.training.learner import Learner, LearningBatch, mask_stripes, masked_loss, mix
-from tagcli.training.loop import EpochReport, StepReport, choose_precision
+from tagcli.training.loop import choose_precision
 from tagcli.training.optimisation import count_plateaus, make_optimizer, rate_at, set_rate, weigh_positives
 from tagcli.training.recipe import (
     AugmentationRecipe,
@@ -32,8 +32,9 @@ from tagcli.training.recipe import (
     change_document,
     resolve_recipe,
 )
+from tagcli.training.reports import Beginning, EpochReport, StepReport
 from tagcli.training.run_folder import RunFolder
-from tagcli.training.session import Beginning, run_training
+from tagcli.training.session import run_training
 from tagcli.training.steps import StepPlan
 
 
@@ -439,6 +440,70 @@ class TestTraining:
         assert (beginning.n_train, beginning.n_missing) == (N_TRAIN - 2, 2)
         assert toy.paths[0] in beginning.first_missing
 
+    @pytest.mark.parametrize("mixup", [0.0, 0.5])
+    def test_files_that_cannot_be_decoded_are_counted_each_epoch(self, toy, tmp_path, mixup):
+        root = tmp_path / "music"
+        root.mkdir()
+        for name in toy.paths:
+            (root / name).symlink_to(toy.root / name)
+        for name in (toy.paths[0], toy.paths[3], toy.paths[-1]):
+            (root / name).unlink()
+            (root / name).write_bytes(b"RIFF no music at all" * 9)
+        document = change(TINY, data={"cache": "none"}, augmentation={"mixup": mixup})
+        reports = epochs_of(run(replace(toy, root=root), tmp_path / "run", document))
+        assert [report.n_unheard for report in reports] == [3, 3, 3]
+        assert all(math.isfinite(report.loss) for report in reports)
+
+    def test_a_file_that_has_gone_since_is_not_passed_over(self, toy, tmp_path):
+        root = tmp_path / "music"
+        root.mkdir()
+        for name in toy.paths:
+            (root / name).symlink_to(toy.root / name)
+        manifest, document = replace(toy, root=root), change(TINY, data={"cache": "none"})
+        run(manifest, tmp_path / "run", document)
+        (root / toy.paths[0]).unlink()
+        with pytest.raises(CheckpointError, match="other data, files or recipe"):
+            run(manifest, tmp_path / "run", {}, resumes=True)
+
+    def test_what_was_logged_before_any_state_was_kept_is_forgotten(self, toy, tmp_path):
+        run(toy, tmp_path / "run", change(TINY, optimisation={"epochs": 1}))
+        (tmp_path / "run" / "last" / "state.pt").unlink()
+        run(toy, tmp_path / "run", {}, resumes=True)
+        assert (tmp_path / "run" / "log.jsonl").read_text().count("\n") == 1
+
+    def test_a_run_that_was_ended_before_its_recipe_was_written_begins_anew(self, toy, tmp_path):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "dataset.tsv").write_text("half")
+        (tmp_path / "run" / ".lock").touch()
+        assert epochs_of(run(toy, tmp_path / "run"))
+
+    def test_what_cannot_begin_leaves_no_run(self, toy, tmp_path):
+        for wrong in (
+            {"data": {"train": ["nowhere"]}},
+            {"optimisation": {"n_accumulated": 99}},
+            {"transfer": {"n_frozen_blocks": 9}},
+        ):
+            with pytest.raises((TrainingError, DatasetError)):
+                run(toy, tmp_path / "run", change(TINY, **wrong))
+            assert not (tmp_path / "run" / "config.toml").exists()
+        assert epochs_of(run(toy, tmp_path / "run"))
+
+    def test_two_processes_do_not_train_in_one_folder(self, toy, tmp_path):
+        run(toy, tmp_path / "run")
+        with (
+            RunFolder(tmp_path / "run").hold(),
+            pytest.raises(TrainingError, match="Another process"),
+        ):
+            run(toy, tmp_path / "run", {}, resumes=True)
+        run(toy, tmp_path / "run", {}, resumes=True)
+
+    def test_the_summary_is_that_of_the_best_epoch(self, toy, tmp_path):
+        reports = run(toy, tmp_path / "run", change(TINY, optimisation={"epochs": 6}))
+        best = [report for report in epochs_of(reports) if report.is_best][-1]
+        for summary, is_new in ((reports[-1], True), (run(toy, tmp_path / "run", {}, resumes=True)[-1], False)):
+            assert (summary.n_epochs, summary.is_new, summary.best_epoch) == (6, is_new, best.epoch)
+            assert (summary.roc_auc, summary.pr_auc, summary.n_tags) == (best.roc_auc, best.pr_auc, 2)
+
     def test_nothing_to_hear_is_an_error(self, toy, tmp_path):
         with pytest.raises(TrainingError, match="can be heard"):
             run(replace(toy, root=tmp_path / "nowhere"), tmp_path / "run")
@@ -531,7 +596,7 @@ def test_two_processes_learn_as_one_that_accumulates(toy, tmp_path):
         "import json, sys\n"
         "from pathlib import Path\n"
         "from tagcli.datasets import open_dataset\n"
-        "from tagcli.training.loop import StepReport\n"
+        "from tagcli.training.reports import StepReport\n"
         "from tagcli.training.recipe import read_document\n"
         "from tagcli.training.session import run_training\n"
         "import os\n"

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +13,11 @@ from tagcli.cli.options import ListFormat
 from tagcli.datasets.clip_filling import CachePlan, CacheProgress
 from tagcli.evaluation.document import describe_comparison
 from tagcli.training.board import Board
-from tagcli.training.holdout import Judgement
-from tagcli.training.loop import EpochReport, StepReport
-from tagcli.training.run_folder import BEST, REJECTED
-from tagcli.training.session import Beginning, Report
+from tagcli.training.holdout import HoldOutResult, NotJudged
+from tagcli.training.ranks import Ranks
+from tagcli.training.reports import Beginning, EpochReport, StepReport, Summary
+from tagcli.training.run_folder import REJECTED
+from tagcli.training.session import Report
 
 
 class TrainingDisplay:
@@ -34,17 +34,18 @@ class TrainingDisplay:
     """
 
     def __init__(self, folder: Path, *, is_quiet: bool, with_board: bool) -> None:
-        is_first = os.environ.get("RANK", "0") == "0"
+        is_first = Ranks.from_environment().is_first
         self._folder = folder
         self._talks = is_first and not is_quiet
         self._is_first = is_first
-        self._board = Board(folder / "tensorboard") if with_board and is_first else None
+        self._with_board = with_board and is_first
+        self._board: Board | None = None
         self._bar: Any = None
         self._n_epochs = 0
         self._n_train = 0
         self._best: EpochReport | None = None
-        self._last: EpochReport | None = None
-        self._judgement: Judgement | None = None
+        self._summary: Summary | None = None
+        self._hold_out: HoldOutResult | NotJudged | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -70,50 +71,56 @@ class TrainingDisplay:
                 self._show_step(report)
             case EpochReport():
                 self._show_epoch(report)
-            case Judgement():
-                self._judgement = report
+            case Summary():
+                self._summary = report
+            case HoldOutResult() | NotJudged():
+                self._hold_out = report
 
     @property
     def is_rejected(self) -> bool:
         """Whether the new weights were put aside as worse than those they began as."""
-        judgement = self._judgement
-        return judgement is not None and judgement.is_worse and not (self._folder / BEST).is_file()
+        return isinstance(self._hold_out, HoldOutResult) and self._hold_out.is_rejected
 
     def print_result(self, format_: ListFormat) -> None:
         """Print on stdout what came of it."""
-        if not self._is_first:
+        summary, hold_out = self._summary, self._hold_out
+        if not self._is_first or summary is None:
             return
         if format_ is ListFormat.JSON:
-            typer.echo(json.dumps(self._describe_result()))
-            return
-        best = self._best
-        if self._last is None:
-            typer.echo(f"{self._folder}: nothing was left to learn")
-        elif best is not None:
-            typer.echo(f"{self._folder}: best after epoch {best.epoch + 1}, {_describe(best)} on the validation split")
-        if self._judgement is not None:
-            print_judgement(self._judgement)
+            typer.echo(json.dumps(self._describe_result(summary)))
+        else:
+            what = "best" if summary.is_new else "nothing was left to learn; best"
+            figures = _describe(summary.roc_auc, summary.pr_auc, summary.n_tags)
+            typer.echo(
+                f"{self._folder}: {what} after epoch {summary.best_epoch + 1}, {figures} on the validation split"
+            )
+            if isinstance(hold_out, HoldOutResult):
+                print_hold_out(hold_out)
+        if isinstance(hold_out, NotJudged):
+            typer.echo(f"tagcli: Before and after were not compared. {hold_out.reason}", err=True)
         if self.is_rejected:
             message = f"{self._folder / REJECTED} is worse on the hold-out than what it began as; --force keeps it."
             typer.secho(f"tagcli: {message}", err=True, fg="red")
 
-    def _describe_result(self) -> dict[str, Any]:
+    def _describe_result(self, summary: Summary) -> dict[str, Any]:
         """Give the result as data."""
-        best, judgement = self._best, self._judgement
+        hold_out = self._hold_out
+        judged: dict[str, Any] | None = None
+        if isinstance(hold_out, HoldOutResult):
+            judged = {
+                "split": hold_out.split,
+                "chose_the_epoch": hold_out.is_chosen_by,
+                "rejected": hold_out.is_rejected,
+                **describe_comparison(hold_out.comparison),
+            }
         return {
             "run": str(self._folder),
-            "epochs": None if self._last is None else self._last.epoch + 1,
-            "best_epoch": None if best is None else best.epoch + 1,
-            "roc_auc": None if best is None else _to_json(best.roc_auc),
-            "pr_auc": None if best is None else _to_json(best.pr_auc),
-            "n_tags": None if best is None else best.n_tags,
-            "hold_out": None
-            if judgement is None
-            else {
-                "split": judgement.split,
-                "rejected": self.is_rejected,
-                **describe_comparison(judgement.comparison),
-            },
+            "epochs": summary.n_epochs,
+            "best_epoch": summary.best_epoch + 1,
+            "roc_auc": _to_json(summary.roc_auc),
+            "pr_auc": _to_json(summary.pr_auc),
+            "n_tags": summary.n_tags,
+            "hold_out": judged,
         }
 
     def _show_plan(self, plan: CachePlan) -> None:
@@ -122,6 +129,8 @@ class TrainingDisplay:
             typer.echo(f"Decoding {len(plan.tasks)} examples into {plan.folder} ({size}).", err=True)
 
     def _show_beginning(self, beginning: Beginning) -> None:
+        if self._with_board:
+            self._board = Board(self._folder / "tensorboard")
         self._n_epochs, self._n_train = beginning.recipe.optimisation.epochs, beginning.n_train
         if not self._talks:
             return
@@ -138,7 +147,6 @@ class TrainingDisplay:
         self._advance("learning", self._n_epochs * self._n_train, n_done, note)
 
     def _show_epoch(self, report: EpochReport) -> None:
-        self._last = report
         if report.is_best:
             self._best = report
         if self._board is not None:
@@ -146,9 +154,10 @@ class TrainingDisplay:
         if self._talks and self._bar is None:
             speed = f"{report.clips_per_second:.1f} clips/s, {report.seconds:.1f} s"
             mark = " *" if report.is_best else ""
-            typer.echo(
-                f"epoch {report.epoch + 1}: loss {report.loss:.4f}, {_describe(report)}, {speed}{mark}", err=True
-            )
+            figures = _describe(report.roc_auc, report.pr_auc, report.n_tags)
+            typer.echo(f"epoch {report.epoch + 1}: loss {report.loss:.4f}, {figures}, {speed}{mark}", err=True)
+        if self._talks and report.n_unheard:
+            typer.echo(f"tagcli: {report.n_unheard} clips of this epoch could not be heard.", err=True)
 
     def _advance(self, what: str, n_total: int, n_done: int, note: str = "") -> None:
         """Move the bar, where stderr is a terminal."""
@@ -169,14 +178,16 @@ class TrainingDisplay:
             self._bar = None
 
 
-def print_judgement(judgement: Judgement) -> None:
+def print_hold_out(hold_out: HoldOutResult) -> None:
     """Print the figures before and after, tag by tag."""
     from rich.console import Console
     from rich.table import Table
 
-    comparison = judgement.comparison
-    title = f"ROC-AUC on the split {judgement.split} ({comparison.n_examples} examples, tags that both know)"
-    table = Table(title=title, title_justify="left")
+    comparison = hold_out.comparison
+    chosen = ", which chose the epoch" if hold_out.is_chosen_by else ""
+    title = f"ROC-AUC on the split {hold_out.split}{chosen} ({comparison.n_examples} examples, tags that both know)"
+    typer.echo(title)
+    table = Table()
     for name in ("tag", comparison.other, comparison.system, "difference", "95 % interval"):
         table.add_column(name, justify="left" if name == "tag" else "right", no_wrap=True)
     for tag, figures in {"macro": comparison.macro, **comparison.per_tag}.items():
@@ -189,11 +200,9 @@ def print_judgement(judgement: Judgement) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def _describe(report: EpochReport) -> str:
-    """Put the validation into words."""
-    if math.isnan(report.roc_auc):
-        return "not validated"
-    return f"ROC-AUC {report.roc_auc:.4f}, PR-AUC {report.pr_auc:.4f} over {report.n_tags} tags"
+def _describe(roc_auc: float, pr_auc: float, n_tags: int) -> str:
+    """Put a validation into words."""
+    return f"ROC-AUC {roc_auc:.4f}, PR-AUC {pr_auc:.4f} over {n_tags} tags" if n_tags else "not validated"
 
 
 def _to_json(value: float) -> float | None:

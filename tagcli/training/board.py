@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tagcli.errors import TrainingError
-from tagcli.training.loop import EpochReport
+from tagcli.training.reports import EpochReport
 
 
 class Board:

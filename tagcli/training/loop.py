@@ -18,14 +18,14 @@ from tagcli.checkpoint import CheckpointHeader, save_checkpoint
 from tagcli.datasets.audio import ExampleAudio
 from tagcli.datasets.loading import Loaded, load_batches
 from tagcli.errors import CheckpointError, TrainingError
-from tagcli.evaluation.scoring import score_examples
-from tagcli.metrics import average_precision, macro, roc_auc
 from tagcli.training.learner import Learner, LearningBatch, masked_loss
 from tagcli.training.optimisation import make_optimizer, rate_at, set_rate, weigh_positives
 from tagcli.training.ranks import Ranks
 from tagcli.training.recipe import Recipe
+from tagcli.training.reports import EpochReport, StepReport, Summary
 from tagcli.training.run_folder import RunFolder
 from tagcli.training.steps import Part, Step, StepPlan
+from tagcli.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -33,67 +33,7 @@ _GPU_STEPS_A_REPORT = 20  # to ask for the loss more often would make a GPU wait
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepReport:
-    """Where an epoch stands.
-
-    Parameters
-    ----------
-    epoch
-        Number of the epoch, from 0.
-    step, n_steps
-        Steps that are done, of how many.
-    loss
-        Mean over the steps of the epoch so far.
-    n_clips
-        Clips learned from since the last report.
-    """
-
-    epoch: int
-    step: int
-    n_steps: int
-    loss: float
-    n_clips: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """How an epoch ended.
-
-    Parameters
-    ----------
-    epoch
-        Its number, from 0.
-    loss
-        Mean over its steps.
-    roc_auc, pr_auc
-        Macro, on the validation split; nan without one.
-    n_tags
-        How many tags these are means over.
-    learning_rate
-        Of the head, in the last step.
-    is_best
-        Whether the weights were kept as the best.
-    seconds, validation_seconds, waited_seconds
-        How long all of it took, the validation in it, and the waiting for clips in it; since the last resumption.
-    clips_per_second
-        Speed of learning, without the validation.
-    """
-
-    epoch: int
-    loss: float
-    roc_auc: float
-    pr_auc: float
-    n_tags: int
-    learning_rate: float
-    is_best: bool
-    seconds: float
-    validation_seconds: float
-    waited_seconds: float
-    clips_per_second: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
+class TrainingTask:
     """What is to be learned, and from what.
 
     Parameters
@@ -104,25 +44,25 @@ class Lesson:
         Of the checkpoints to be written.
     train, validation
         The examples, those of them that can be heard; no validation is None.
-    fingerprint
-        Of the data set: a state is only gone on from with the same.
+    plan
+        The steps of every epoch.
     """
 
     recipe: Recipe
     header: CheckpointHeader
     train: ExampleAudio
     validation: ExampleAudio | None
-    fingerprint: str
+    plan: StepPlan
 
 
 def train(
-    lesson: Lesson, learner: Learner, *, folder: RunFolder, device: torch.device, ranks: Ranks, n_workers: int
-) -> Generator[StepReport | EpochReport, None, None]:
+    task: TrainingTask, learner: Learner, *, folder: RunFolder, device: torch.device, ranks: Ranks, n_workers: int
+) -> Generator[StepReport | EpochReport | Summary, None, None]:
     """Learn until the epochs are over or validation gets no better; goes on from the folder's state if there is one.
 
     Parameters
     ----------
-    lesson
+    task
         What, and from what.
     learner
         What learns, with the weights to begin with, on the device.
@@ -137,8 +77,8 @@ def train(
 
     Yields
     ------
-    StepReport or EpochReport
-        As it goes.
+    StepReport, EpochReport or Summary
+        As it goes, and what came of it.
 
     Raises
     ------
@@ -147,7 +87,7 @@ def train(
     CheckpointError
         When the folder's state is damaged or belongs to another training.
     """
-    yield from _Training(lesson, learner, folder, device, ranks, n_workers).run()
+    yield from _Training(task, learner, folder, device, ranks, n_workers).run()
 
 
 @dataclass(kw_only=True)
@@ -158,8 +98,10 @@ class _Place:
     step: int = 0
     loss_sum: float = 0.0
     validations: list[float]
-    best: float = -math.inf
     best_epoch: int = -1
+    best_roc_auc: float = -math.inf
+    best_pr_auc: float = math.nan
+    best_n_tags: int = 0
 
 
 class _Training:
@@ -167,19 +109,18 @@ class _Training:
 
     def __init__(
         self,
-        lesson: Lesson,
+        task: TrainingTask,
         learner: Learner,
         folder: RunFolder,
         device: torch.device,
         ranks: Ranks,
         n_workers: int,
     ) -> None:
-        self._lesson, self._learner, self._folder, self._device, self._ranks = lesson, learner, folder, device, ranks
+        self._task, self._learner, self._folder, self._device, self._ranks = task, learner, folder, device, ranks
         self._n_workers = n_workers
-        self._recipe = lesson.recipe
-        manifest, optimisation = lesson.train.manifest, lesson.recipe.optimisation
-        self._plan = StepPlan(manifest, lesson.recipe, rank=ranks.rank, n_ranks=ranks.n_ranks)
-        self._n_steps = self._plan.n_steps
+        self._recipe = task.recipe
+        manifest, optimisation = task.train.manifest, task.recipe.optimisation
+        self._n_steps = task.plan.n_steps
         positive = weigh_positives(manifest.labels, manifest.known, optimisation)
         self._positive_weights = None if positive is None else positive.to(device)
         self._optimizer = make_optimizer(learner, optimisation, self._recipe.transfer)
@@ -188,17 +129,27 @@ class _Training:
         self._place = _Place(validations=[])
         if folder.has_state:
             self._load()
+        elif ranks.is_first:
+            folder.cut_log(0)  # of a run that ended before it kept a state
         self._wrapped = ranks.wrap(learner, device)
         self._saved = time.monotonic()
 
-    def run(self) -> Iterator[StepReport | EpochReport]:
+    def run(self) -> Iterator[StepReport | EpochReport | Summary]:
         """Walk through the epochs that are left."""
-        optimisation = self._recipe.optimisation
-        while self._place.epoch < optimisation.epochs and not self._is_enough():
+        place, n_before = self._place, self._place.epoch
+        while place.epoch < self._recipe.optimisation.epochs and not self._is_enough():
             started = time.perf_counter()
             times = _Times()
             yield from self._learn(times)
             yield self._end_epoch(started, times)
+        yield Summary(
+            n_epochs=place.epoch,
+            is_new=place.epoch > n_before,
+            best_epoch=place.best_epoch,
+            roc_auc=place.best_roc_auc,
+            pr_auc=place.best_pr_auc,
+            n_tags=place.best_n_tags,
+        )
 
     def _is_enough(self) -> bool:
         patience = self._recipe.optimisation.patience
@@ -208,9 +159,9 @@ class _Training:
         """See every example that is left in the epoch once."""
         place = self._place
         self._wrapped.train()
-        steps, to_load = tee(islice(self._plan.epoch(place.epoch), place.step, None))
+        steps, to_load = tee(islice(self._task.plan.epoch(place.epoch), place.step, None))
         loaded = load_batches(
-            self._lesson.train,
+            self._task.train,
             (part.requests for step in to_load for part in step.own),
             rule=self._recipe.clip,
             n_workers=self._n_workers,
@@ -244,13 +195,14 @@ class _Training:
     def _step(self, step: Step, loaded: Iterator[Loaded], times: "_Times") -> torch.Tensor:
         """Change the weights once; gives the loss of this process's share."""
         optimisation, place = self._recipe.optimisation, self._place
-        progress = place.epoch + place.step / self._n_steps
+        progress = place.epoch + (place.step + 1) / self._n_steps
         set_rate(self._optimizer, rate_at(progress, optimisation, validations=place.validations))
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._device)
         for number, part in enumerate(step.own, start=1):
             heard = next(loaded)
             times.waited_seconds += heard.waited_seconds
+            times.n_unheard += int((~heard.is_heard).sum())
             batch = self._make_batch(heard, part, step.n_known)
             waits = number < len(step.own) and isinstance(self._wrapped, nn.parallel.DistributedDataParallel)
             with self._wrapped.no_sync() if waits else nullcontext():  # type: ignore[operator]  # of DistributedDataParallel
@@ -269,10 +221,11 @@ class _Training:
     def _make_batch(self, heard: Loaded, part: Part, n_known: int) -> LearningBatch:
         """Bring a part of a batch to the device."""
         variation = part.variation
+        is_heard = heard.is_heard & heard.is_heard[::-1] if part.is_mixed else heard.is_heard
         return LearningBatch(
             waveforms=self._bring(heard.waveforms),
             labels=self._bring(part.labels),
-            known=self._bring(part.known * heard.is_heard[:, None].astype(np.float32)),
+            known=self._bring(part.known * is_heard[:, np.newaxis].astype(np.float32)),
             n_known=n_known,
             gains=self._bring(variation.gains),
             mix_shares=self._bring(variation.mix_shares) if part.is_mixed else None,
@@ -288,19 +241,28 @@ class _Training:
 
     def _end_epoch(self, started: float, times: "_Times") -> EpochReport:
         """Validate, keep what is better, log and save."""
-        place, lesson = self._place, self._lesson
+        place, task = self._place, self._task
         began = time.perf_counter()
-        validation = self._validate()
+        validation = validate(
+            self._learner,
+            task.header,
+            task.validation,
+            choice=ClipChoice.parse(self._recipe.data.validation_clips),
+            ranks=self._ranks,
+            n_workers=self._n_workers,
+        )
         now = time.perf_counter()
-        is_best = lesson.validation is None or validation.roc_auc > place.best
+        is_best = task.validation is None or validation.roc_auc > place.best_roc_auc
         if is_best:
-            place.best, place.best_epoch = validation.roc_auc, place.epoch
+            place.best_epoch, place.best_roc_auc = place.epoch, validation.roc_auc
+            place.best_pr_auc, place.best_n_tags = validation.pr_auc, validation.n_tags
         report = EpochReport(
             epoch=place.epoch,
             loss=place.loss_sum / self._n_steps,
             roc_auc=validation.roc_auc,
             pr_auc=validation.pr_auc,
             n_tags=validation.n_tags,
+            n_unheard=times.n_unheard + validation.n_unheard,
             learning_rate=max(group["lr"] for group in self._optimizer.param_groups),
             is_best=is_best,
             seconds=now - started,
@@ -312,44 +274,11 @@ class _Training:
         place.epoch, place.step, place.loss_sum = place.epoch + 1, 0, 0.0
         if self._ranks.is_first:
             if is_best:
-                save_checkpoint(self._folder.best, lesson.header, self._learner.tensors())
+                save_checkpoint(self._folder.best, task.header, self._learner.tensors())
             entry = {key: None if math.isnan(value) else value for key, value in asdict(report).items()}
             self._folder.log(entry)
         self._save()
         return report
-
-    def _validate(self) -> "_Validation":
-        """Score the validation split, each process its share.
-
-        Raises
-        ------
-        TrainingError
-            When no tag has both positives and negatives there.
-        """
-        audio = self._lesson.validation
-        if audio is None:
-            return _Validation(roc_auc=math.nan, pr_auc=math.nan, n_tags=0)
-        rows = np.arange(self._ranks.rank, len(audio.manifest), self._ranks.n_ranks)
-        scores = score_examples(
-            self._learner.to_tagger(self._lesson.header),
-            audio,
-            rows=rows,
-            choice=ClipChoice.parse(self._recipe.data.validation_clips),
-            n_workers=self._n_workers,
-        )
-        everything = self._ranks.gather_rows(rows, scores)
-        labels, known = audio.manifest.labels, audio.manifest.known & np.isfinite(everything)
-        areas = roc_auc(labels, everything, known)
-        if not np.isfinite(areas).any():
-            msg = (
-                f"No tag of {audio.manifest.name} has both positives and negatives to validate by; build other splits."
-            )
-            raise TrainingError(msg)
-        return _Validation(
-            roc_auc=macro(areas).value,
-            pr_auc=macro(average_precision(labels, everything, known)).value,
-            n_tags=macro(areas).n_defined,
-        )
 
     def _save(self) -> None:
         """Keep the state."""
@@ -378,7 +307,7 @@ class _Training:
         state = self._folder.load_state()
         place = self._folder.path
         if state.get("identity") != self._identity():
-            msg = f"The state in {place} was made with other data or another recipe; train into another folder."
+            msg = f"The state in {place} was made with other data, files or recipe; train into another folder."
             raise CheckpointError(msg, path=place)
         try:
             self._learner.load_state_dict(state["learner"])
@@ -394,7 +323,9 @@ class _Training:
 
     def _identity(self) -> str:
         """Tell this training from another one."""
-        return f"{self._lesson.fingerprint} {self._recipe!r} {self._ranks.n_ranks}"
+        audios = [self._task.train, *([self._task.validation] if self._task.validation else [])]
+        heard = " ".join(audio.manifest.fingerprint for audio in audios)
+        return f"{heard} {self._recipe!r} {self._ranks.n_ranks}"
 
 
 @dataclass(kw_only=True)
@@ -403,15 +334,7 @@ class _Times:
 
     waited_seconds: float = 0.0
     n_clips: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Validation:
-    """What the validation split says."""
-
-    roc_auc: float
-    pr_auc: float
-    n_tags: int
+    n_unheard: int = 0
 
 
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:

@@ -1,7 +1,7 @@
 """The processes that train together, as `torchrun` starts them; one process is the usual case."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -56,10 +56,7 @@ class Ranks:
     def join(self, device: torch.device) -> None:
         """Meet the other processes."""
         if self.n_ranks > 1 and not distributed.is_initialized():
-            distributed.init_process_group(
-                "nccl" if device.type == "cuda" else "gloo",
-                timeout=timedelta(days=2),  # the first process may have a large data set to decode
-            )
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
     def leave(self) -> None:
         """Part from the other processes."""
@@ -81,12 +78,32 @@ class Ranks:
             distributed.all_reduce(value)
         return value
 
-    def share(self, compute: Callable[[], None]) -> None:
-        """Have the first process do something, while the others wait for it."""
-        if self.is_first:
-            compute()
+    def spread(self, tensors: Iterable[Tensor]) -> None:
+        """Have every process take the tensors of the first one, in place."""
+        for tensor in tensors if self.n_ranks > 1 else ():
+            distributed.broadcast(tensor, 0)
+
+    def wait(self) -> None:
+        """Wait for the other processes, for days if need be: one of them may have a large data set to decode."""
         if self.n_ranks > 1:
-            distributed.barrier()
+            patient = distributed.new_group(backend="gloo", timeout=timedelta(days=2))
+            distributed.barrier(patient)
+            distributed.destroy_process_group(patient)
+
+    def agree(self, fact: str, *, what: str) -> None:
+        """See that a fact is the same in every process.
+
+        Raises
+        ------
+        TrainingError
+            When it is not.
+        """
+        if self.n_ranks > 1:
+            facts: list[str | None] = [None] * self.n_ranks
+            distributed.all_gather_object(facts, fact)
+            if len(set(facts)) > 1:
+                msg = f"The processes that train together do not have the same {what}; give each machine all of it."
+                raise TrainingError(msg)
 
     def gather_rows(self, rows: npt.NDArray[np.intp], values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Put the rows of all processes together.

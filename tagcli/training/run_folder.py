@@ -1,10 +1,14 @@
-"""A training's folder: the recipe as it was followed, the log, the best checkpoint, and the state to go on from."""
+"""A training's folder: the recipe as it was followed, the log, the best checkpoint, and the state to go on from.
+
+Whatever cannot be written raises `TrainingError`.
+"""
 
 import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,8 @@ from tagcli.errors import CheckpointError, TrainingError
 
 FORMAT_VERSION = 1
 BEST, REJECTED = "best.safetensors", "rejected.safetensors"
-CONFIG, LOG, STATE = "config.toml", "log.jsonl", "last/state.pt"
+CONFIG, LOG, STATE, LOCK = "config.toml", "log.jsonl", "last/state.pt", ".lock"
+DATASET = "dataset.tsv"
 
 
 class RunFolder:
@@ -49,23 +54,51 @@ class RunFolder:
         """Whether there is a state to go on from."""
         return (self.path / STATE).is_file()
 
-    def create(self) -> None:
-        """Make the folder.
+    def check_free(self) -> None:
+        """See that a training can begin here.
 
         Raises
         ------
         TrainingError
-            When it cannot be made, or holds something already.
+            When the folder holds something already, or cannot be looked into.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            is_used = any(self.path.iterdir())
+            names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         except OSError as error:
-            msg = f"The folder {self.path} cannot be made ({error.strerror}); choose another place for the run."
+            msg = f"The folder {self.path} cannot be used ({error.strerror}); choose another place for the run."
             raise TrainingError(msg, path=self.path) from error
-        if is_used:
-            msg = f"{self.path} is not empty; go on with its training by --resume, or choose another folder."
+        if self.has_begun:
+            msg = f"{self.path} holds a training; go on with it by --resume, or choose another folder."
             raise TrainingError(msg, path=self.path)
+        if names - {DATASET, Path(DATASET).with_suffix(".toml").name, LOCK}:  # what is written before the recipe
+            msg = f"{self.path} is not empty and holds no training; choose another folder."
+            raise TrainingError(msg, path=self.path)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Make the folder, and keep other processes from training in it.
+
+        Raises
+        ------
+        TrainingError
+            When it cannot be made, or another process trains in it.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / LOCK, timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            msg = f"Another process trains in {self.path}; wait for it, or choose another folder."
+            raise TrainingError(msg, path=self.path) from error
+        except OSError as error:
+            msg = f"The folder {self.path} cannot be made or written into ({error.strerror}); choose another place."
+            raise TrainingError(msg, path=self.path) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def write_config(self, document: Mapping[str, Any]) -> None:
         """Write the recipe that is followed."""
@@ -90,21 +123,26 @@ class RunFolder:
 
     def measure_log(self) -> int:
         """Count the bytes of the log."""
-        path = self.path / LOG
-        return path.stat().st_size if path.is_file() else 0
+        try:
+            return (self.path / LOG).stat().st_size
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise self._translate(self.path / LOG, error) from error
 
     def cut_log(self, n_bytes: int) -> None:
         """Forget what was logged after a state was kept."""
         if self.measure_log() > n_bytes:
-            os.truncate(self.path / LOG, n_bytes)
+            try:
+                os.truncate(self.path / LOG, n_bytes)
+            except OSError as error:
+                raise self._translate(self.path / LOG, error) from error
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep a state: tensors and plain values."""
         buffer = io.BytesIO()
         torch.save({"format_version": FORMAT_VERSION, **state}, buffer)
-        path = self.path / STATE
-        path.parent.mkdir(exist_ok=True)
-        self._replace(path, buffer.getvalue())
+        self._replace(self.path / STATE, buffer.getvalue())
 
     def load_state(self) -> dict[str, Any]:
         """Read the state that was kept, onto the CPU; nothing in the file is executed.
@@ -138,6 +176,7 @@ class RunFolder:
         """Write a file beside, sync it, and rename it."""
         temporary = path.with_name(f".{path.name}.tmp")
         try:
+            path.parent.mkdir(exist_ok=True)
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,48 +19,24 @@ from tagcli.datasets.manifest import Manifest
 from tagcli.datasets.manifest_file import write_manifest
 from tagcli.datasets.splits import make_splits
 from tagcli.errors import TrainingError
+from tagcli.files import hash_file
 from tagcli.tagger.device import choose_device, prepare_device
 from tagcli.tagger.pipeline import count_cores
 from tagcli.training.beginning import begin_fresh, begin_from, transfer_tables
-from tagcli.training.holdout import Judgement, judge
-from tagcli.training.loop import EpochReport, Lesson, StepReport, train
+from tagcli.training.holdout import HoldOutResult, NotJudged, judge
+from tagcli.training.loop import TrainingTask, train
 from tagcli.training.ranks import Ranks
 from tagcli.training.recipe import Recipe, read_document, resolve_recipe
-from tagcli.training.run_folder import RunFolder
+from tagcli.training.reports import Beginning, EpochReport, StepReport, Summary
+from tagcli.training.run_folder import DATASET, RunFolder
+from tagcli.training.steps import StepPlan
 from tagcli.weights.vocabularies import describe_tags
 
 logger = logging.getLogger(__name__)
 
-DATASET = "dataset.tsv"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beginning:
-    """What is about to be learned.
-
-    Parameters
-    ----------
-    recipe
-        Every number.
-    n_train, n_validation
-        Examples that can be heard.
-    n_missing
-        Examples that cannot, and are left out.
-    first_missing
-        Why the first of them cannot.
-    device
-        Where it is learned.
-    """
-
-    recipe: Recipe
-    n_train: int
-    n_validation: int
-    n_missing: int
-    first_missing: str | None
-    device: str
-
-
-Report: TypeAlias = CachePlan | CacheProgress | Beginning | StepReport | EpochReport | Judgement
+Report: TypeAlias = (
+    CachePlan | CacheProgress | Beginning | StepReport | EpochReport | Summary | HoldOutResult | NotJudged
+)
 
 
 def run_training(
@@ -81,12 +58,13 @@ def run_training(
     manifest
         The data set, with its splits.
     document
-        The recipe as it was given; see `tagcli.training.recipe.resolve_recipe`. When a training is gone on with, the
-        run's own takes its place.
+        The recipe as it was given; see `tagcli.training.recipe.resolve_recipe`. When a training is gone on
+        with, the run's own takes its place.
     place
         What the document is, for messages.
     folder
-        Where everything goes; see `tagcli.training.run_folder.RunFolder`.
+        Where everything goes; see `tagcli.training.run_folder.RunFolder`. Nothing is written before it is known that
+        the training can begin.
     resumes
         Whether to go on with what the folder holds; there may be nothing yet.
     device_name
@@ -101,7 +79,7 @@ def run_training(
     Yields
     ------
     Report
-        As it goes: what the cache will take, how it fills, what is about to be learned, steps and epochs.
+        As it goes: what the cache will take, how it fills, what is about to be learned, steps, epochs, what came of it.
 
     Raises
     ------
@@ -111,45 +89,52 @@ def run_training(
     ranks, run = Ranks.from_environment(), RunFolder(folder)
     n_workers = n_workers or count_cores()
     device = _choose_device(device_name, ranks)
-    if resumes and run.has_begun:
+    goes_on = resumes and run.has_begun  # asked once, and before the processes meet: the first one writes later
+    if goes_on:
         document, place = read_document(run.config), f"The recipe {run.config}"
-    elif source is not None:
-        document = _add_transfer(document, source, place)
+        _check_source(document, source, folder)
+    else:
+        run.check_free()
+        if source is not None:
+            document = _add_transfer(document, source, place)
     recipe = resolve_recipe(document, n_tags=len(manifest.tags), place=place)
     ranks.join(device)
     try:
-        if not (resumes and run.has_begun):
-            ranks.share(lambda: _begin_folder(run, recipe, manifest, device, ranks))
         chosen = manifest.select(*recipe.data.train, *recipe.data.validation)
         if recipe.data.cache == "waveforms":
-            if ranks.is_first:
+            if ranks.local_rank == 0:  # each machine has a cache of its own
                 yield from _fill_cache(chosen, recipe, n_workers)
-            ranks.share(lambda: None)
-        train_audio, n_missing, first = _open_audio(chosen.select(*recipe.data.train), recipe)
+            ranks.wait()
+        train_audio, missing = _open_audio(chosen.select(*recipe.data.train), recipe)
         validation_audio = None
         if recipe.data.validation:
-            validation_audio, n_more, other = _open_audio(chosen.select(*recipe.data.validation), recipe)
-            n_missing, first = n_missing + n_more, first or other
-        yield Beginning(
-            recipe=recipe,
-            n_train=len(train_audio.manifest),
-            n_validation=len(validation_audio.manifest) if validation_audio else 0,
-            n_missing=n_missing,
-            first_missing=first,
-            device=str(device),
-        )
+            validation_audio, more = _open_audio(chosen.select(*recipe.data.validation), recipe)
+            missing += more
+        audios = [train_audio, *([validation_audio] if validation_audio else [])]
+        ranks.agree(" ".join(audio.manifest.fingerprint for audio in audios), what="examples that can be heard")
         header = _make_header(run, recipe, manifest, train_audio.manifest, source)
         learner = begin_fresh(header, recipe) if source is None else begin_from(source, header, recipe)
-        lesson = Lesson(
+        task = TrainingTask(
             recipe=recipe,
             header=header,
             train=train_audio,
             validation=validation_audio,
-            fingerprint=manifest.fingerprint,
+            plan=StepPlan(train_audio.manifest, recipe, rank=ranks.rank, n_ranks=ranks.n_ranks),
         )
-        yield from train(lesson, learner.to(device), folder=run, device=device, ranks=ranks, n_workers=n_workers)
-        if source is not None and ranks.is_first:
-            yield from _judge(run, source, manifest, recipe, device, n_workers, keeps_worse=keeps_worse)
+        with run.hold() if ranks.is_first else nullcontext():
+            if not goes_on and ranks.is_first:
+                _begin_folder(run, recipe, manifest, device, ranks, source)
+            yield Beginning(
+                recipe=recipe,
+                n_train=len(train_audio.manifest),
+                n_validation=len(validation_audio.manifest) if validation_audio else 0,
+                n_missing=len(missing),
+                first_missing=next(iter(missing), None),
+                device=str(device),
+            )
+            yield from train(task, learner.to(device), folder=run, device=device, ranks=ranks, n_workers=n_workers)
+            if source is not None and ranks.is_first and run.best.is_file():
+                yield judge(run, source, manifest, recipe, device=device, n_workers=n_workers, keeps_worse=keeps_worse)
     finally:
         ranks.leave()
 
@@ -185,25 +170,23 @@ def open_split_dataset(
     return make_splits(manifest, seed=seed if isinstance(seed, int) else 0)
 
 
-def _judge(
-    run: RunFolder,
-    source: Path,
-    manifest: Manifest,
-    recipe: Recipe,
-    device: torch.device,
-    n_workers: int,
-    *,
-    keeps_worse: bool,
-) -> Generator[Report, None, None]:
-    """Compare the weights with those that the training began with, and put worse ones aside."""
-    if not run.best.is_file():  # judged and put aside before
-        return
-    judgement = judge(run, source, manifest, recipe, device=device, n_workers=n_workers)
-    if judgement is None:
-        return
-    if judgement.is_worse and not keeps_worse:
-        run.reject_best()
-    yield judgement
+def _check_source(document: Mapping[str, Any], source: Path | None, folder: Path) -> None:
+    """See that a run is gone on with as what it began as.
+
+    Raises
+    ------
+    TrainingError
+        When it began with other weights, or with none.
+    """
+    facts = document.get("run", {})
+    begun_with = facts.get("source_sha256", "") if isinstance(facts, Mapping) else ""
+    given = "" if source is None else hash_file(source)
+    if begun_with != given:
+        command = f"tagcli finetune {facts.get('source')}" if begun_with else "tagcli train"
+        msg = (
+            f"{folder} was begun by `{command}` and cannot be gone on with otherwise; name the same, or another folder."
+        )
+        raise TrainingError(msg, path=folder)
 
 
 def _choose_device(name: str, ranks: Ranks) -> torch.device:
@@ -234,9 +217,10 @@ def _add_transfer(document: Mapping[str, Any], source: Path, place: str) -> dict
     return {**document, **transfer_tables(source), "transfer": transfer}
 
 
-def _begin_folder(folder: RunFolder, recipe: Recipe, manifest: Manifest, device: torch.device, ranks: Ranks) -> None:
-    """Write what will be done, before it is."""
-    folder.create()
+def _begin_folder(
+    folder: RunFolder, recipe: Recipe, manifest: Manifest, device: torch.device, ranks: Ranks, source: Path | None
+) -> None:
+    """Write what will be done, before it is; the recipe last, which tells that a training has begun."""
     write_manifest(manifest, folder.path / DATASET)
     facts = {
         "tagcli": __version__,
@@ -245,6 +229,7 @@ def _begin_folder(folder: RunFolder, recipe: Recipe, manifest: Manifest, device:
         "processes": ranks.n_ranks,
         "data_set": manifest.name,
         "data_fingerprint": manifest.fingerprint,
+        **({} if source is None else {"source": str(source), "source_sha256": hash_file(source)}),
     }
     folder.write_config({**recipe.to_document(), "run": facts})
 
@@ -256,8 +241,8 @@ def _fill_cache(manifest: Manifest, recipe: Recipe, n_workers: int) -> Generator
     yield from build_cache(plan, n_workers=n_workers)
 
 
-def _open_audio(manifest: Manifest, recipe: Recipe) -> tuple[ExampleAudio, int, str | None]:
-    """Open the examples that can be heard; also how many cannot, and why the first one.
+def _open_audio(manifest: Manifest, recipe: Recipe) -> tuple[ExampleAudio, list[str]]:
+    """Open the examples that can be heard; also why the others cannot.
 
     Raises
     ------
@@ -266,21 +251,18 @@ def _open_audio(manifest: Manifest, recipe: Recipe) -> tuple[ExampleAudio, int, 
     """
     sample_rate, seconds = recipe.front_end.sample_rate, recipe.data.cache_seconds
     if recipe.data.cache == "waveforms":
-        cached = ClipCache(manifest, sample_rate=sample_rate, max_seconds=seconds)
-        missing = dict(cached.missing)
+        missing = dict(ClipCache(manifest, sample_rate=sample_rate, max_seconds=seconds).missing)
     else:
         missing = {row: why for row in range(len(manifest)) if (why := _look(manifest.locate(row))) is not None}
+    reasons = list(missing.values())
     if len(missing) == len(manifest):
-        msg = (
-            f"No example of {manifest.name} can be heard ({next(iter(missing.values()))}); give --audio, or run check."
-        )
+        msg = f"No example of {manifest.name} can be heard ({reasons[0].rstrip('.')}); give --audio, or look by check."
         raise TrainingError(msg)
     if missing:
         manifest = manifest.take([row for row in range(len(manifest)) if row not in missing])
-    first = next(iter(missing.values()), None)
     if recipe.data.cache == "waveforms":
-        return ClipCache(manifest, sample_rate=sample_rate, max_seconds=seconds), len(missing), first
-    return DecodedAudio(manifest, sample_rate=sample_rate, max_seconds=seconds), len(missing), first
+        return ClipCache(manifest, sample_rate=sample_rate, max_seconds=seconds), reasons
+    return DecodedAudio(manifest, sample_rate=sample_rate, max_seconds=seconds), reasons
 
 
 def _look(path: Path) -> str | None:
