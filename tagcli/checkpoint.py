@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tagcli.artists import artist_key
 from tagcli.audio.clips import ClipRule
 from tagcli.errors import CheckpointError
 from tagcli.features.config import FrontEndConfig
@@ -66,14 +67,14 @@ def hash_artists(artists: Iterable[str]) -> tuple[str, ...]:
     Parameters
     ----------
     artists
-        Names; the same in other case or spacing is the same artist, and nothing is nobody.
+        Names; those of one `artist_key` are of one artist, and nothing is nobody.
 
     Returns
     -------
     tuple of str
         The first 16 hexadecimal digits of each name's SHA-256, sorted, each once.
     """
-    names = {" ".join(artist.split()).casefold() for artist in artists} - {""}
+    names = {artist_key(artist) for artist in artists} - {""}
     return tuple(sorted(hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16] for name in names))
 
 

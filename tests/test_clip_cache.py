@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tagcli.audio import excerpts
-from tagcli.audio.clips import ClipRule
+from tagcli.audio.clips import ClipRule, fill_clip
 from tagcli.audio.excerpts import read_excerpt
 from tagcli.datasets import clip_filling
-from tagcli.datasets.audio import DecodedAudio, cut_at, read_clip
+from tagcli.datasets.audio import DecodedAudio, read_clip
 from tagcli.datasets.clip_cache import ClipCache, quantise
 from tagcli.datasets.clip_filling import build_cache, plan_cache
 from tagcli.datasets.clip_index import DATA_NAME, INDEX_NAME, format_head
@@ -116,7 +116,6 @@ def test_what_is_read_is_what_was_decoded(originals, folder):
     assert cache.missing == {}
     assert_right(cache)
     assert [cache.n_samples(row) for row in (5, 6, 7, 8)] == [10_000, 8000, 4000, 4000]
-    assert list(cache.verify()) == list(range(9))
 
 
 def test_a_part_is_a_part_of_the_whole(originals, folder):
@@ -141,8 +140,10 @@ def test_a_clip_is_cut_out_of_the_cache_as_out_of_the_whole(originals, folder, s
     for audio in (cache, DecodedAudio(cache.manifest, sample_rate=RATE)):
         for row in (0, 1):
             for position in (0.0, 0.3, 1.0):
-                clip = read_clip(audio, row, position, rule)
-                assert np.array_equal(clip, cut_at(audio.read(row), position, rule))
+                clip, whole = read_clip(audio, row, position, rule), audio.read(row)
+                start = round(position * max(0, len(whole) - n_samples))
+                filled = fill_clip(whole, rule) if len(whole) < n_samples else whole
+                assert np.array_equal(clip, filled[start : start + n_samples])
                 assert clip.shape == (n_samples,)
 
 
@@ -158,7 +159,6 @@ def test_what_cannot_be_decoded_is_told_by_row(originals, folder):
             cache.read(row)
         assert (caught.value.code, caught.value.message) == (code, cache.missing[row])
     assert_right(cache, rows=[0])
-    assert list(cache.verify()) == [0]
 
 
 def test_an_example_that_was_never_decoded_is_missing(originals, folder):
@@ -330,7 +330,10 @@ def test_what_does_not_fit_is_not_begun(originals, folder, monkeypatch):
     planned = plan(make_manifest(originals, "b.flac"), folder)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 1000, 1000))
-    with pytest.raises(DatasetError, match=r"needs 0\.0 GB more and 0\.0 GB are free; name a folder"):
+    with pytest.raises(
+        DatasetError,
+        match=r"needs 0\.0 GB more and 0\.0 GB are free; let XDG_.* data.cache = \"none\"\.$",
+    ):
         list(build_cache(planned, n_workers=1))
     assert (folder / DATA_NAME).stat().st_size == 0
 
@@ -563,8 +566,6 @@ def test_a_flipped_bit_in_the_samples_is_seen_at_the_first_reading(filled, folde
                     cache.read_part(row, 0, 1)
             else:
                 assert np.array_equal(cache.read(row), waveforms[row])
-        with pytest.raises(DatasetError, match="is damaged"):
-            list(cache.verify())
 
 
 def test_samples_that_are_cut_off_are_seen_at_once(filled, folder):

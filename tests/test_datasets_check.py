@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,22 @@ def test_artists_in_several_splits_are_found(sounds):
     (finding,) = findings
     assert (finding.kind, finding.paths, finding.splits) == (Doubt.ARTIST_LEAK, paths[:2], ("train", "test"))
     assert check(sounds, paths, splits=("test", "", "test", "", ""), artists=artists, decodes=False) == []
+
+
+def test_a_file_in_several_splits_is_found(sounds):
+    findings = check(sounds, ("a.mp3", "b.wav", "a.mp3"), splits=("test", "train", "train"), starts=[0, 0, 0.5])
+    (finding,) = findings
+    assert (finding.kind, finding.paths, finding.splits) == (Doubt.FILE_LEAK, ("a.mp3",), ("train", "test"))
+    assert finding.message == "The file 'a.mp3' is in different splits (train, test) with 2 examples."
+    assert check(sounds, ("a.mp3", "b.wav", "a.mp3"), splits=("test", "train", ""), starts=[0, 0, 0.5]) == []
+
+
+def test_without_a_number_of_workers_there_is_one_for_each_core(sounds, monkeypatch):
+    asked = []
+    monkeypatch.setattr("tagcli.datasets.check.count_cores", lambda: 3)
+    monkeypatch.setattr("tagcli.datasets.check.ThreadPoolExecutor", lambda n: asked.append(n) or ThreadPoolExecutor(n))
+    check(sounds, ("a.mp3",))
+    assert asked == [3]
 
 
 def test_tags_without_positives_are_told_by_split(tmp_path):

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tagcli.artists import artist_key
+from tagcli.datasets.check import Doubt, check_dataset
 from tagcli.datasets.choice import TagChoice, choose_tags, read_synonyms
 from tagcli.datasets.draft import Draft, find_pairs
 from tagcli.datasets.manifest import Manifest
@@ -191,7 +193,7 @@ def test_no_artist_is_in_two_splits(artists, seed, n_folds):
         split_of = {}
         for artist, split in zip(artists, found.splits, strict=True):
             if artist.strip():
-                assert split_of.setdefault(artist.strip().casefold(), split) == split
+                assert split_of.setdefault(artist_key(artist), split) == split
         assert replace(found, splits=manifest.splits).fingerprint == manifest.fingerprint
     assert set(make_folds(manifest, n_folds, seed=seed).splits) == {f"fold-{n + 1}" for n in range(n_folds)}
 
@@ -249,8 +251,18 @@ def test_impossible_splits_are_refused():
 
 
 def test_artists_are_the_same_in_any_letters():
-    numbers = number_artists(("b", "a", "", " B", "", "A"))
-    assert numbers.tolist() == [0, 1, 2, 0, 3, 1]
+    numbers = number_artists(("b", "a", "", " B", "", "A", " "), ("1", "2", "3", "4", "5", "6", "3"))
+    assert numbers.tolist() == [0, 1, 2, 0, 3, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_excerpts_of_a_file_without_an_artist_stay_together(seed):
+    labels = np.random.default_rng(0).random((60, 6)) < 0.3
+    manifest = replace(make_manifest(labels), paths=tuple(f"{row // 5}.mp3" for row in range(60)))
+    for found in (make_splits(manifest, seed=seed), make_folds(manifest, 3, seed=seed)):
+        assert len(set(zip(found.paths, found.splits, strict=True))) == 12
+        assert list(check_dataset(found, decodes=False))  # files that are not there, and no leak
+        assert Doubt.FILE_LEAK not in {finding.kind for finding in check_dataset(found, decodes=False)}
 
 
 def test_splits_have_usual_names_and_an_order():

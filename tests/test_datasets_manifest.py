@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from tagcli.cli import app
 from tagcli.datasets import Manifest, open_dataset
 from tagcli.datasets.manifest import format_seconds, name_example
 from tagcli.datasets.manifest_file import read_manifest, write_manifest
@@ -39,12 +41,13 @@ def manifests(draw):
     starts, durations = np.array(column(STARTS)), np.array(column(DURATIONS))
     has_ids = draw(st.booleans())
     names = tuple(map(name_example, paths, starts.tolist(), durations.tolist()))
+    assume(has_ids or len(set(names)) == n_examples)
     return Manifest(
         name=draw(TEXT.filter(bool)),
         root=Path("there"),
         tags=tags,
         paths=paths,
-        ids=column(ANY_TEXT.filter(bool)) if has_ids else names,
+        ids=tuple(f"{number}{text}" for number, text in enumerate(column(ANY_TEXT))) if has_ids else names,
         splits=column(ANY_TEXT),
         artists=column(ANY_TEXT),
         starts_seconds=starts,
@@ -204,3 +207,47 @@ def test_a_damaged_manifest_is_refused_in_a_sentence(tmp_path, table, descriptio
         open_dataset(tmp_path / "set.tsv")
     assert re.search(r"set\.t(sv|oml)", caught.value.message)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("path\tlabels\na.mp3\tpop\nb.mp3\tpop\na.mp3\trock\n", "Lines 2 and 4 of .* the same example, 'a.mp3'"),
+        (
+            "path\tstart_seconds\tlabels\na.mp3\t30\tpop\na.mp3\t30.0\tpop\n",
+            "Lines 2 and 3 of .* the same example, 'a.mp3#30'",
+        ),
+        ("path\tlabels\tid\na.mp3\tpop\tx\nb.mp3\tpop\tx\n", "Lines 2 and 3 of .* the same example, 'x'"),
+    ],
+)
+def test_an_example_that_is_twice_in_a_manifest_is_refused(tmp_path, table, said):
+    (tmp_path / "set.tsv").write_text(table)
+    with pytest.raises(DatasetError, match=f"{said}; leave one out"):
+        read_manifest(tmp_path / "set.tsv")
+
+
+def test_two_tracks_may_share_a_preview(tmp_path):
+    (tmp_path / "set.tsv").write_text("path\tlabels\tid\na.mp3\tpop\tx\na.mp3\tpop\ty\na.mp3\tpop\ta.mp3\n")
+    assert read_manifest(tmp_path / "set.tsv").ids == ("x", "y", "a.mp3")
+
+
+def test_a_table_with_one_identifier_twice_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("path,tags,id\na.mp3,pop,7\nb.mp3,pop,7\n")
+    with pytest.raises(DatasetError, match="t has the example '7' 2 times; leave all but one out"):
+        open_dataset(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("set.tsv", "path\tlabels\na.mp3\tpop\nb\0.mp3\tpop\n"),
+        ("set.jsonl", '{"path": "a.mp3", "tags": ["pop"]}\n{"path": "b\\u0000.mp3", "tags": ["pop"]}\n'),
+    ],
+)
+def test_a_name_with_a_zero_byte_is_one_sentence(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    result = CliRunner().invoke(app, ["dataset", "check", str(tmp_path / name)])
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert (
+        f"of {tmp_path / name} has the path 'b\\x00.mp3', and no name holds a zero byte; correct it." in result.stderr
+    )

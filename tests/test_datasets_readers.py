@@ -133,6 +133,24 @@ def test_a_truncated_lastfm_is_refused(tmp_path, share):
     refuse(path, "big.db cannot be read as Last.fm's tags")
 
 
+@pytest.mark.parametrize("rows", [(10**13, 1, 2, 3), (-5, 0, 7, 2**62), (-(2**63), 2**63 - 1, 1, 2)])
+def test_row_numbers_of_lastfm_may_be_any(tmp_path, rows):
+    path = make_lastfm(tmp_path / "x.db", [], tids=[], tags=[])
+    with closing(sqlite3.connect(path)) as database:
+        database.executemany("INSERT INTO tids (ROWID, tid) VALUES (?, ?)", zip(rows, TRACKS, strict=True))
+        database.executemany("INSERT INTO tags (ROWID, tag) VALUES (?, ?)", zip(rows[:3], MSD_TAGS, strict=True))
+        pairs = [(rows[0], rows[1]), (rows[1], rows[0]), (rows[2], rows[2]), (rows[3], rows[0]), (4, rows[0])]
+        database.executemany("INSERT INTO tid_tag VALUES (?, ?, 100)", pairs)
+        database.commit()
+    found = open_dataset(path)
+    assert {id_: tags_of(found, row) for row, id_ in enumerate(found.ids)} == {
+        TRACKS[0]: {MSD_TAGS[1]},
+        TRACKS[1]: {MSD_TAGS[0]},
+        TRACKS[2]: {MSD_TAGS[2]},
+        TRACKS[3]: {MSD_TAGS[0]},
+    }
+
+
 def test_another_sqlite_file_is_refused(tmp_path):
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
         database.execute("CREATE TABLE tids (tid TEXT)")
@@ -145,6 +163,8 @@ def test_another_sqlite_file_is_refused(tmp_path):
     refuse(make_lastfm(tmp_path / "a.db", [(1, 9, 100)]), "a tag that is not in its table")
     refuse(make_lastfm(tmp_path / "b.db", [("x", 1, 100)]), "a row number is none")
     refuse(make_lastfm(tmp_path / "c.db", [(1, 1, 100)], tids=[None]), "None is no text")
+    for number, tid in enumerate(("", "TR", "../../../../../x", "TRAAAAK128F931878\0")):
+        refuse(make_lastfm(tmp_path / f"e{number}.db", [(1, 1, 100)], tids=[tid]), "is no track's identifier")
     (tmp_path / "list.txt").write_text("TRXXXXX128F9318786\n")
     refuse(make_lastfm(tmp_path / "d.db", []), "none of the tracks", split_files=[tmp_path / "list.txt"])
 
@@ -385,6 +405,11 @@ def test_of_several_jamendo_sets_one_is_named(jamendo):
     (jamendo / "moodtheme-train.tsv").write_bytes((jamendo / "autotagging-train.tsv").read_bytes())
     refuse(jamendo, "more than one set .* autotagging-train.tsv, moodtheme-train.tsv")
     assert open_dataset(jamendo / "moodtheme-train.tsv").splits == ("train",)
+
+
+def test_an_empty_jamendo_file_of_a_set_is_refused(jamendo):
+    (jamendo / "autotagging-validation.tsv").write_bytes(b"")
+    refuse(jamendo / "autotagging-train.tsv", "autotagging-validation.tsv holds no track below the header")
 
 
 def test_wrong_jamendo_files_are_refused(jamendo):

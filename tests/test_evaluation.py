@@ -3,6 +3,7 @@
 import csv
 import math
 import threading
+import unicodedata
 from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
@@ -310,6 +311,18 @@ def test_artists_that_a_model_was_trained_on_are_seen_data(judged):
     assert (found.is_seen, found.n_seen) == (True, aligned.manifest.artists.count("Sigur Rós"))
     other = evaluate(aligned, split="test", trained_on=hash_artists(["somebody else"]), n_replicates=0)
     assert (other.is_seen, other.n_seen) == (False, 0)
+
+
+def test_artists_are_counted_and_drawn_however_they_are_spelled(judged):
+    spellings = ("Björk", unicodedata.normalize("NFD", "Björk"), "BJÖRK ", "Sigur  Rós", "Sigur Rós", " ")
+    artists = tuple(spellings[row % 6] for row in range(len(judged.manifest)))
+    aligned = align(replace(judged.manifest, artists=artists), judged.system)
+    n_unknown = aligned.manifest.artists.count(" ")
+    found = evaluate(aligned, split="test", trained_on=hash_artists(["björk"]), n_replicates=0)
+    assert (found.n_artists, found.n_groups) == (2, 2 + n_unknown)
+    assert found.n_seen == sum("j" in artist.lower() for artist in aligned.manifest.artists)
+    nobody = align(replace(judged.manifest, artists=(" ",) * len(artists)), judged.system)
+    assert evaluate(nobody, split="test", n_replicates=0).grouping is Grouping.TRACK
 
 
 @pytest.mark.parametrize(("split", "is_seen"), [("train", True), ("test", False), ("validation", False), (None, False)])

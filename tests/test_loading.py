@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tagcli.audio.clips import ClipRule
-from tagcli.datasets.audio import DecodedAudio, cut_at
+from tagcli.datasets.audio import DecodedAudio, read_clip
 from tagcli.datasets.clip_cache import ClipCache
 from tagcli.datasets.clip_filling import build_cache, plan_cache
 from tagcli.datasets.clip_index import DATA_NAME
@@ -69,7 +69,7 @@ def test_every_clip_is_in_its_place_whatever_the_number_of_threads(audio, n_work
             if request.row == TEXT_ROW:
                 assert not clip.any()
             else:
-                assert np.array_equal(clip, cut_at(audio.read(request.row), request.position, RULE))
+                assert np.array_equal(clip, read_clip(audio, request.row, request.position, RULE))
     assert loading_threads() == []
 
 

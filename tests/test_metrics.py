@@ -168,6 +168,11 @@ def test_the_seed_decides_the_draws():
     assert not np.array_equal(one, other)
 
 
+def test_no_replicates_rank_nothing(monkeypatch):
+    monkeypatch.setattr("tagcli.metrics.ranking.Ranking.__init__", lambda *_: pytest.fail("something was ranked"))
+    assert metrics.bootstrap(*make_table(), n_replicates=0, seed=0).micro_roc_auc.shape == (0,)
+
+
 def test_no_replicates_give_no_interval():
     found = metrics.bootstrap(*make_table(), n_replicates=0, seed=0)
     assert found.roc_auc.shape == (0, 3)

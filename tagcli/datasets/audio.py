@@ -130,7 +130,7 @@ def read_clip(audio: ExampleAudio, row: int, position: float, rule: ClipRule) ->
     Returns
     -------
     numpy.ndarray
-        [shape=(rule.n_samples,)], as `cut_at` gives it.
+        [shape=(rule.n_samples,)]
 
     Raises
     ------
@@ -181,27 +181,3 @@ def cut_clips(waveform: Waveform, choice: ClipChoice, rule: ClipRule, *, sample_
         if n_samples - (starts[-1] + length) >= MIN_TAIL_SECONDS * sample_rate:
             starts.append(n_samples - length)
     return [waveform[start : start + length] for start in starts]
-
-
-def cut_at(waveform: Waveform, position: float, rule: ClipRule) -> Waveform:
-    """Cut one clip at a relative position: 0 is the earliest, 1 the latest that fits.
-
-    Parameters
-    ----------
-    waveform
-        [shape=(n_samples,)], not empty.
-    position
-        In [0, 1].
-    rule
-        Length of a clip, and what becomes of a shorter excerpt.
-
-    Returns
-    -------
-    numpy.ndarray
-        [shape=(rule.n_samples,)]
-    """
-    spare = len(waveform) - rule.n_samples
-    if spare < 0:
-        return fill_clip(waveform, rule)
-    start = round(position * spare)
-    return waveform[start : start + rule.n_samples]

@@ -1,6 +1,5 @@
 """The doctor: what is wrong with a data set, found before anything is trained with it."""
 
-import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,8 +9,10 @@ from itertools import islice
 
 import numpy as np
 
+from tagcli.artists import artist_key
 from tagcli.audio.decode import Track
 from tagcli.audio.excerpts import read_excerpt
+from tagcli.cores import count_cores
 from tagcli.datasets.manifest import Manifest
 from tagcli.datasets.splits import order_splits
 from tagcli.errors import AudioError, FailureCode, MetadataError
@@ -27,6 +28,7 @@ class Doubt(StrEnum):
 
     DUPLICATE = "duplicate"
     ARTIST_LEAK = "artist_leak"
+    FILE_LEAK = "file_leak"
     NO_POSITIVES = "no_positives"
 
 
@@ -81,7 +83,8 @@ def check_dataset(
     Yields
     ------
     Finding
-        Tags without positives, artists in several splits, then file by file what cannot be heard, then duplicates.
+        Tags without positives, artists and files in several splits, then file by file what cannot be heard, then
+        duplicates.
     """
     yield from _find_missing_positives(manifest)
     yield from _find_leaks(manifest)
@@ -89,7 +92,7 @@ def check_dataset(
     for row, path in enumerate(manifest.paths):
         rows_of[path].append(row)
     copies: dict[str, list[str]] = defaultdict(list)
-    for path, look in _look_at_all(manifest, rows_of, decodes=decodes, n_workers=n_workers or os.cpu_count() or 1):
+    for path, look in _look_at_all(manifest, rows_of, decodes=decodes, n_workers=n_workers or count_cores()):
         for code, message in look.failures:
             yield Finding(kind=code, message=message, paths=(path,), splits=_list_splits(manifest, rows_of[path]))
         if look.payload_sha256 is not None:
@@ -185,18 +188,22 @@ def _find_missing_positives(manifest: Manifest) -> Iterator[Finding]:
 
 
 def _find_leaks(manifest: Manifest) -> Iterator[Finding]:
-    """Find artists that are in several splits."""
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, artist in enumerate(manifest.artists):
-        if manifest.splits[row] and artist.strip():
-            rows_of[artist.strip().casefold()].append(row)
-    for rows in rows_of.values():
-        splits = _list_splits(manifest, rows)
-        if len(splits) > 1:
-            paths = tuple(dict.fromkeys(manifest.paths[row] for row in rows))
-            artist = manifest.artists[rows[0]]
-            message = f"The artist {artist!r} is in different splits ({', '.join(splits)}) with {len(rows)} examples."
-            yield Finding(kind=Doubt.ARTIST_LEAK, message=message, paths=paths, splits=splits)
+    """Find artists, and files, that are in several splits."""
+    for kind, what, names, keys in (
+        (Doubt.ARTIST_LEAK, "artist", manifest.artists, map(artist_key, manifest.artists)),
+        (Doubt.FILE_LEAK, "file", manifest.paths, manifest.paths),
+    ):
+        rows_of: dict[str, list[int]] = defaultdict(list)
+        for row, key in enumerate(keys):
+            if manifest.splits[row] and key:
+                rows_of[key].append(row)
+        for rows in rows_of.values():
+            splits = _list_splits(manifest, rows)
+            if len(splits) > 1:
+                paths = tuple(dict.fromkeys(manifest.paths[row] for row in rows))
+                where = f"in different splits ({', '.join(splits)}) with {len(rows)} examples"
+                message = f"The {what} {names[rows[0]]!r} is {where}."
+                yield Finding(kind=kind, message=message, paths=paths, splits=splits)
 
 
 def _list_splits(manifest: Manifest, rows: list[int]) -> tuple[str, ...]:

@@ -185,7 +185,7 @@ def _count(columns: Pairs, n_columns: int) -> list[int]:
 
 def _count_artists(draft: Draft) -> dict[str, int]:
     """Count the artists who have a tag."""
-    artists = number_artists(draft.artists)
+    artists = number_artists(draft.artists, draft.paths)
     n_tags = len(draft.tags)
     keys = np.unique(artists[draft.labels[:, 0]].astype(np.int64) * n_tags + draft.labels[:, 1])
     return dict(zip(draft.tags, _count((keys % n_tags).astype(np.int32), n_tags), strict=True))

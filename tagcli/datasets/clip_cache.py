@@ -7,7 +7,6 @@ excerpt, not by its row, so that one cache serves every manifest over the same a
 import hashlib
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -107,24 +106,6 @@ class ClipCache:
         first = int(self._offsets[row]) + start
         waveform: Waveform = np.multiply(self._samples[first : first + n_samples], self._scales[row], dtype=np.float32)
         return waveform
-
-    def verify(self) -> Iterator[int]:
-        """Check every waveform.
-
-        Yields
-        ------
-        int
-            The row of each one that is as it was written.
-
-        Raises
-        ------
-        DatasetError
-            At the first one that is not.
-        """
-        for row in range(len(self.manifest)):
-            if row not in self.missing:
-                self._check(row)
-                yield row
 
     def _check(self, row: int) -> None:
         """Compare the samples with their CRC-32; once is enough, as nothing in the file is ever written over."""

@@ -278,7 +278,7 @@ def _check_room(plan: CachePlan, n_tasks: int) -> None:
     n_bytes = plan.n_bytes * n_tasks // max(1, len(plan.tasks))  # another process may have done some
     if n_bytes > n_free:
         msg = (
-            f"The cache {plan.folder} needs {n_bytes / 1e9:.1f} GB more and {n_free / 1e9:.1f} GB are free; name a "
-            "folder on another disk, or keep fewer seconds of each file."
+            f"The cache {plan.folder} needs {n_bytes / 1e9:.1f} GB more and {n_free / 1e9:.1f} GB are free; let "
+            'XDG_CACHE_HOME name a folder on another disk, or take data.cache = "none".'
         )
         raise DatasetError(msg, path=plan.folder)

@@ -132,11 +132,15 @@ class Draft:
         Raises
         ------
         DatasetError
-            When there is no example, or the tables would not fit into memory.
+            When there is no example, one is there twice, or the tables would not fit into memory.
         """
         shape = (len(self), len(self.tags))
         if not len(self):
             msg = f"No example is left of {self.name}; check what leaves examples out."
+            raise DatasetError(msg)
+        id_, n_rows = Counter(self.ids).most_common(1)[0]
+        if n_rows > 1:
+            msg = f"{self.name} has the example {id_!r} {n_rows} times; leave all but one out."
             raise DatasetError(msg)
         if shape[0] * shape[1] > MOST_CELLS:
             msg = f"{self.name} has {shape[1]:,} tags for {shape[0]:,} examples, too many for one table; choose the"

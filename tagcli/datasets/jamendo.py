@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tagcli.datasets.draft import Draft, number_labels
-from tagcli.datasets.manifest_file import place_below
+from tagcli.datasets.places import place_below
 from tagcli.datasets.splits import name_split
 from tagcli.datasets.text_files import read_text
 from tagcli.errors import DatasetError
@@ -74,7 +74,7 @@ def read_jamendo(files: Sequence[Path], *, root: Path | None) -> Draft:
 
 def _read_rows(file: Path) -> list[tuple[list[str], Path, str]]:
     """Read the cells of each line, and where it stands."""
-    header, *lines = read_text(file).splitlines()
+    header, *lines = read_text(file).splitlines() or [""]
     rows = []
     for number, line in enumerate(lines, start=2):
         cells = line.split("\t")

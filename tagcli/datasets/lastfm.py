@@ -6,10 +6,12 @@ http://millionsongdataset.com/lastfm/
 """
 
 import logging
+import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,10 @@ from tagcli.errors import DatasetError
 
 DEFAULT_THRESHOLD = 50.0
 """A tag counts when its value is above, as in the split of Choi et al."""
+Rows: TypeAlias = npt.NDArray[np.int64]
+_TRACKS = "SELECT ROWID, tid FROM tids ORDER BY ROWID"
+_TAGS = "SELECT ROWID, tag FROM tags ORDER BY ROWID"
+_IS_TRACK = re.compile(r"TR[A-Z0-9]{16}").fullmatch  # a path is made of it
 _N_FETCHED = 50_000  # rows in memory at a time
 
 logger = logging.getLogger(__name__)
@@ -53,23 +59,26 @@ def read_lastfm(
     numbers = _read_numbers_of(split_files)
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-            all_tracks = dict(_read_names(database, "SELECT ROWID, tid FROM tids"))
+            all_tracks = dict(_read_names(database, _TRACKS))
+            if (odd := next((tid for tid in all_tracks.values() if not _IS_TRACK(tid)), None)) is not None:
+                msg = f"{odd!r:.60} is no track's identifier"
+                raise sqlite3.DataError(msg)
             wanted = set(numbers) if split_files else None
             tracks = {row: tid for row, tid in all_tracks.items() if wanted is None or tid in wanted}
             if not tracks:
                 wanted_ones = "none of the tracks of the lists; check them" if split_files else "no track; get it again"
                 msg = f"{path} has {wanted_ones}."
                 raise DatasetError(msg, path=path)
-            pairs = _read_pairs(database, tracks, DEFAULT_THRESHOLD if threshold is None else threshold)
-            carried = set(np.unique(pairs[:, 1]).tolist())
-            tags = {row: tag for row, tag in _read_names(database, "SELECT ROWID, tag FROM tags") if row in carried}
+            tag_rows = _to_array(row for row, _ in _read_names(database, _TAGS))
+            pairs = _read_pairs(
+                database, _to_array(tracks), tag_rows, DEFAULT_THRESHOLD if threshold is None else threshold
+            )
+            carried, columns = np.unique(pairs[:, 1], return_inverse=True)
+            rows = set(tag_rows[carried].tolist())
+            tags = tuple(tag for row, tag in _read_names(database, _TAGS) if row in rows)
     except (sqlite3.Error, OverflowError) as error:
         msg = f"{path} cannot be read as Last.fm's tags ({error}); get lastfm_tags.db again."
         raise DatasetError(msg, path=path) from error
-    if len(tags) < len(carried):
-        msg = f"{path} gives a track a tag that is not in its table of tags; get lastfm_tags.db again."
-        raise DatasetError(msg, path=path)
-    columns = _number_places(tags)
     ids = tuple(tracks.values())
     known_numbers = [numbers.get(tid, "") for tid in ids]
     known = MsdIds(tracks=ids, numbers=known_numbers if all(known_numbers) else None)
@@ -77,8 +86,8 @@ def read_lastfm(
         name=path.stem,
         root=root or path.parent,
         paths=make_paths(path_template, known, table=path),
-        tags=tuple(tags.values()),
-        labels=np.column_stack((pairs[:, 0], columns[pairs[:, 1]])).astype(np.int32),
+        tags=tags,
+        labels=np.column_stack((pairs[:, 0], columns)).astype(np.int32),
         ids=ids,
         artists=find_artists(path.parent, ids),
     )
@@ -88,15 +97,14 @@ def _read_names(database: sqlite3.Connection, query: str) -> Iterator[tuple[int,
     """Read row numbers and texts."""
     database.text_factory = lambda text: text.decode("utf-8", "replace")
     for row, text in database.execute(query):
-        if not isinstance(text, str):
-            msg = f"{text!r:.60} is no text"
+        if not isinstance(row, int) or not isinstance(text, str):
+            msg = f"{text!r:.60} is no text" if isinstance(row, int) else f"{row!r:.60} is no row number"
             raise sqlite3.DataError(msg)
         yield row, text
 
 
-def _read_pairs(database: sqlite3.Connection, tracks: dict[int, str], threshold: float) -> Pairs:
-    """Read which of the tracks, by their places, carries which tag, by its row number [shape=(n_pairs, 2)]."""
-    places = _number_places(tracks)
+def _read_pairs(database: sqlite3.Connection, track_rows: Rows, tag_rows: Rows, threshold: float) -> Pairs:
+    """Read which of the tracks carries which tag, by their places among these row numbers [shape=(n_pairs, 2)]."""
     found: list[Pairs] = [np.empty((0, 2), dtype=np.int32)]
     cursor = database.execute("SELECT tid, tag FROM tid_tag WHERE val > ?", (threshold,))
     while rows := cursor.fetchmany(_N_FETCHED):
@@ -105,17 +113,25 @@ def _read_pairs(database: sqlite3.Connection, tracks: dict[int, str], threshold:
         except (TypeError, ValueError) as error:
             msg = f"a row number is none: {error}"
             raise sqlite3.DataError(msg) from error
-        block = block[(block[:, 0] >= 0) & (block[:, 0] < len(places))]
-        block[:, 0] = places[block[:, 0]]
-        found.append(block[block[:, 0] >= 0].astype(np.int32))
+        tracks = _find_places(block[:, 0], track_rows)
+        tags = _find_places(block[tracks >= 0, 1], tag_rows)
+        if np.any(tags < 0):
+            msg = "it gives a track a tag that is not in its table of tags"
+            raise sqlite3.DataError(msg)
+        found.append(np.column_stack((tracks[tracks >= 0], tags)).astype(np.int32))
     return np.concatenate(found)
 
 
-def _number_places(rows: dict[int, str]) -> npt.NDArray[np.int64]:
-    """Give the place of each row number in a table; -1 where there is none."""
-    places = np.full(max(rows, default=0) + 1, -1, dtype=np.int64)
-    places[np.fromiter(rows, dtype=np.int64, count=len(rows))] = np.arange(len(rows))
-    return places
+def _to_array(rows: Iterable[int]) -> Rows:
+    return np.fromiter(rows, dtype=np.int64)
+
+
+def _find_places(rows: Rows, table: Rows) -> Rows:
+    """Find the place of each row number in those of a table, which ascend; -1 where it is not there."""
+    if not len(table):
+        return np.full(len(rows), -1, dtype=np.int64)
+    places = np.minimum(np.searchsorted(table, rows), len(table) - 1).astype(np.int64)
+    return np.where(table[places] == rows, places, -1)
 
 
 def _read_numbers_of(split_files: Sequence[Path]) -> dict[str, str]:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from tagcli.datasets.draft import Draft, find_pairs
 from tagcli.datasets.manifest import Mask
-from tagcli.datasets.manifest_file import place_below
 from tagcli.datasets.msd_split import find_tag_list
+from tagcli.datasets.places import place_below
 from tagcli.datasets.splits import find_split
 from tagcli.datasets.text_files import read_table, read_tag_list, read_text
 from tagcli.errors import DatasetError

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagcli.datasets.manifest import Manifest, Mask, Seconds, format_seconds, name_example, order_tags
+from tagcli.datasets.places import place_below
 from tagcli.errors import DatasetError
 from tagcli.typed import parse_typed
 
@@ -25,35 +26,6 @@ COLUMNS = ("path", "split", "artist", "start_seconds", "duration_seconds", "labe
 ID_COLUMN = "id"  # written where a data set has identifiers of its own
 TAG_SEPARATOR = "|"
 ALL_KNOWN = "*"
-
-
-def place_below(path: str, root: Path, *, place: str, table: Path) -> str:
-    """Give a path relative to its root.
-
-    Parameters
-    ----------
-    path
-        As a table has it.
-    root
-        Folder that it is to be in.
-    place
-        Where in the table, for the message.
-    table
-        The table, for the message.
-
-    Raises
-    ------
-    DatasetError
-        When the path leads out of the root: a table that came from elsewhere is not to open any file of this machine.
-    """
-    if path and ".." not in path and path[0] not in "/\\" and path[1:2] != ":":
-        return path
-    top = os.path.abspath(root)  # noqa: PTH100  # resolve would follow links, which the user has set
-    whole = os.path.abspath(root / path)  # noqa: PTH100
-    if Path(whole) != Path(top) and Path(whole).is_relative_to(top):
-        return Path(whole).relative_to(top).as_posix()
-    msg = f"{place} of {table} leads out of {root} ({path!r}); give the folder that holds the audio with --audio."
-    raise DatasetError(msg, path=table)
 
 
 def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
@@ -69,7 +41,8 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
     Raises
     ------
     DatasetError
-        When it cannot be read, is no manifest, names a tag that its TOML does not have, or leads out of its root.
+        When it cannot be read, is no manifest, names a tag that its TOML does not have, leads out of its root, or has
+        an example twice: two of one identifier, or where none are given, of one excerpt.
     """
     description = _read_description(path)
     root = root or path.parent / description.root
@@ -90,6 +63,7 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
     tags = description.tags or _collect_tags(given_labels, given_known)
     labels = _to_mask(given_labels, tags, table=path)
     ids = columns.get(ID_COLUMN) or tuple(map(name_example, paths, starts.tolist(), durations.tolist()))
+    _refuse_twice(ids, table=path)
     return Manifest(
         name=description.name or path.stem,
         root=root,
@@ -232,6 +206,15 @@ def _to_seconds(values: Sequence[str], *, default: float, table: Path) -> Second
         msg = f"{table} has a start or a duration that is no number from 0 up; build it again."
         raise DatasetError(msg, path=table)
     return seconds
+
+
+def _refuse_twice(ids: Sequence[str], *, table: Path) -> None:
+    """Refuse two lines of one identifier."""
+    first_lines: dict[str, int] = {}
+    for line, id_ in enumerate(ids, start=2):
+        if first_lines.setdefault(id_, line) != line:
+            msg = f"Lines {first_lines[id_]} and {line} of {table} are the same example, {id_!r}; leave one out."
+            raise DatasetError(msg, path=table)
 
 
 def _collect_tags(labels: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from tagcli.datasets.draft import Draft, number_labels, number_pairs
 from tagcli.datasets.manifest import name_example
-from tagcli.datasets.manifest_file import ALL_KNOWN, TAG_SEPARATOR, place_below
+from tagcli.datasets.manifest_file import ALL_KNOWN, TAG_SEPARATOR
+from tagcli.datasets.places import place_below
 from tagcli.datasets.splits import name_split
 from tagcli.datasets.text_files import Table, read_table, read_text
 from tagcli.errors import DatasetError

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tagcli.artists import artist_key
 from tagcli.datasets.draft import Draft
 from tagcli.datasets.manifest import Manifest
 from tagcli.datasets.text_files import read_values
@@ -44,12 +45,12 @@ def order_splits(splits: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(splits), key=rank))
 
 
-def number_artists(artists: Sequence[str]) -> npt.NDArray[np.intp]:
-    """Give artists numbers, whatever their capitals; an example without one is an artist of its own.
+def number_artists(artists: Sequence[str], paths: Sequence[str]) -> npt.NDArray[np.intp]:
+    """Give artists numbers, however they are spelled; a file without an artist has one of its own.
 
     Parameters
     ----------
-    artists
+    artists, paths
         As of `Manifest`.
 
     Returns
@@ -57,9 +58,9 @@ def number_artists(artists: Sequence[str]) -> npt.NDArray[np.intp]:
     numpy.ndarray
         Number of the artist of each example, from 0 in the order of their first example [shape=(n_examples,)].
     """
-    numbers: dict[str | int, int] = {}
-    keys = (artist.strip().casefold() or row for row, artist in enumerate(artists))
-    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.intp, count=len(artists))
+    numbers: dict[tuple[str, str], int] = {}
+    keys = ((key, "" if key else path) for key, path in zip(map(artist_key, artists), paths, strict=True))
+    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.intp, count=len(paths))
 
 
 def apply_split_files(draft: Draft, files: Sequence[Path]) -> Draft:
@@ -162,10 +163,10 @@ def _deal(manifest: Manifest, shares: dict[str, float], seed: int) -> Manifest:
     the sum over tags, and over the examples as if they were one more tag, of the squared distance from what the split
     is to have, relative to that. (After iterative stratification, Sechidis et al. 2011, section 3, for groups.)
     """
-    n_without = sum(not artist.strip() for artist in manifest.artists)
+    n_without = sum(not artist_key(artist) for artist in manifest.artists)
     if n_without:
-        logger.warning("%d examples of %s have no artist and count as artists of their own.", n_without, manifest.name)
-    artists = number_artists(manifest.artists)
+        logger.warning("%d examples of %s have no artist; each file has one of its own.", n_without, manifest.name)
+    artists = number_artists(manifest.artists, manifest.paths)
     by_artist = np.argsort(artists, kind="stable")
     sizes = np.bincount(artists)
     ends = np.cumsum(sizes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tagcli.artists import artist_key
 from tagcli.datasets.manifest import Manifest
 from tagcli.datasets.splits import number_artists, order_splits
 
@@ -108,7 +109,7 @@ class DatasetSummary:
 
 def summarise(manifest: Manifest) -> DatasetSummary:
     """Count what is in a data set."""
-    artists = number_artists(manifest.artists)
+    artists = number_artists(manifest.artists, manifest.paths)
     names = order_splits(manifest.splits)
     place = {name: number for number, name in enumerate(names)}
     split_of = np.array([place[split] for split in manifest.splits], dtype=np.intp)
@@ -122,7 +123,7 @@ def summarise(manifest: Manifest) -> DatasetSummary:
         fingerprint=manifest.fingerprint,
         total=splits[0],
         n_files=len(set(manifest.paths)),
-        n_without_artist=sum(not artist.strip() for artist in manifest.artists),
+        n_without_artist=sum(not artist_key(artist) for artist in manifest.artists),
         splits=tuple(splits[1:]),
         tags=tuple(
             TagSummary(tag=tag, total=total, splits=tuple(by_split))

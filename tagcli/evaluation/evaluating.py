@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tagcli.artists import artist_key
 from tagcli.checkpoint import hash_artists
 from tagcli.evaluation.alignment import Aligned
 from tagcli.evaluation.grouping import Grouping, choose_grouping, group_examples
@@ -169,9 +170,10 @@ def evaluate(
         for tag, spelled in zip(manifest.tags, aligned.match.system_tags, strict=True)
     ]
 
+    artists = [artist_key(artist) for artist in manifest.artists]
     known_names = set(trained_on)
-    seen_artists = {artist for artist in set(manifest.artists) if not known_names.isdisjoint(hash_artists([artist]))}
-    n_seen = sum(artist in seen_artists for artist in manifest.artists)
+    seen_artists = {artist for artist in set(artists) if not known_names.isdisjoint(hash_artists([artist]))}
+    n_seen = sum(artist in seen_artists for artist in artists)
 
     def estimate(pick: Callable[[Measures], Values]) -> Estimate:
         low, high = interval(pick(replicates))
@@ -201,7 +203,7 @@ def evaluate(
         is_seen=split == SEEN_SPLIT or n_seen > 0,
         n_seen=n_seen,
         n_examples=len(manifest),
-        n_artists=len(set(manifest.artists) - {""}),
+        n_artists=len(set(artists) - {""}),
         n_unlabelled=aligned.n_unlabelled,
         n_missing=aligned.n_missing,
         n_unheard=aligned.n_unheard,

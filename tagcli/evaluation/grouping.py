@@ -5,7 +5,9 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from tagcli.artists import artist_key
 from tagcli.datasets import Manifest
+from tagcli.datasets.splits import number_artists
 from tagcli.errors import DatasetError
 
 
@@ -24,7 +26,7 @@ def choose_grouping(manifest: Manifest, wanted: Grouping | None) -> Grouping:
     DatasetError
         When artists are wanted and none is known.
     """
-    has_artists = any(manifest.artists)
+    has_artists = any(map(artist_key, manifest.artists))
     if wanted is Grouping.ARTIST and not has_artists:
         msg = f"{manifest.name} knows no artists, so they cannot be drawn; use --by track."
         raise DatasetError(msg)
@@ -33,9 +35,5 @@ def choose_grouping(manifest: Manifest, wanted: Grouping | None) -> Grouping:
 
 def group_examples(manifest: Manifest, grouping: Grouping) -> npt.NDArray[np.intp]:
     """Give each example the number of its group [shape=(n_examples,)]; a track without an artist is its own."""
-    keys: list[tuple[str, str]] = [
-        (artist, "" if artist else path) if grouping is Grouping.ARTIST else ("", path)
-        for artist, path in zip(manifest.artists, manifest.paths, strict=True)
-    ]
-    numbers: dict[tuple[str, str], int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)
+    artists = manifest.artists if grouping is Grouping.ARTIST else ("",) * len(manifest)
+    return number_artists(artists, manifest.paths)

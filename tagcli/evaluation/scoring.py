@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tagcli.audio.clips import ClipChoice
+from tagcli.cores import count_cores
 from tagcli.datasets.audio import ExampleAudio, cut_clips
 from tagcli.errors import AudioError, FailureCode, TagcliError
 from tagcli.tagger.module import TaggerModule
-from tagcli.tagger.pipeline import count_cores
 from tagcli.tagger.scorer import Scorer, open_scorer
 from tagcli.tagger.track_sum import ClipScores
 

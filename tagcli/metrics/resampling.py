@@ -1,17 +1,17 @@
 """How sure a measure is: the bootstrap over examples, or over groups of them."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from tagcli.cores import count_cores
 from tagcli.metrics.measures import Measures, name_measures
 from tagcli.metrics.ranking import Counts, Table, Values
 
 CONFIDENCE = 0.95
-_N_THREADS = min(4, os.cpu_count() or 1)
+_MOST_THREADS = 4
 _BLOCK_REPLICATES = 64  # drawn at a time
 
 
@@ -44,7 +44,7 @@ def bootstrap(
     groups
         Number of the group of each example [shape=(n_examples,)]; None when each is its own.
     n_replicates
-        How many times.
+        How many times; with 0 nothing is ranked.
     seed
         Of the draws.
 
@@ -63,11 +63,13 @@ def bootstrap(
     if codes.shape != (table.n_examples,):
         msg = f"groups of shape {codes.shape} do not fit {table.n_examples} examples"
         raise ValueError(msg)
+    if not n_replicates:
+        return name_measures(np.empty((2, 0, table.labels.shape[1] + 1)))
     rankings = [*table.rank_tags(), table.rank_all()]
     found = np.full((2, n_replicates, len(rankings)), np.nan)
     generator = np.random.default_rng(seed)
     n_groups = int(codes.max(initial=-1)) + 1
-    with ThreadPoolExecutor(_N_THREADS) as executor:
+    with ThreadPoolExecutor(min(_MOST_THREADS, count_cores())) as executor:
         for start in range(0, n_replicates, _BLOCK_REPLICATES):
             n_drawn = min(_BLOCK_REPLICATES, n_replicates - start)
             counts = _draw(generator, n_groups, n_drawn)

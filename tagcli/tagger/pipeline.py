@@ -1,7 +1,6 @@
 """Walk the corridor for many tracks at once; results in input order, memory bounded."""
 
 import logging
-import os
 import queue
 import time
 from collections import deque
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tagcli.audio.clips import ClipChoice
 from tagcli.audio.reading import ClipReader
+from tagcli.cores import count_cores
 from tagcli.tagger.crew import Crew, Outcome, ScorerWanted, StageTimes, Task
 from tagcli.tagger.memory import Memory, Ticket
 from tagcli.tags import Failure, TrackScores
@@ -62,11 +62,6 @@ class TagOptions:
         if (self.n_workers is not None and self.n_workers < 1) or (self.batch_size is not None and self.batch_size < 1):
             msg = f"{self.n_workers} workers and batches of {self.batch_size} score nothing; both begin at 1"
             raise ValueError(msg)
-
-
-def count_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 OpenScorer = Callable[[Callable[[BaseException], None]], "Scorer"]

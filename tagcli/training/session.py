@@ -11,6 +11,7 @@ import torch
 
 from tagcli import __version__
 from tagcli.checkpoint import CheckpointHeader, Provenance, hash_artists, read_header
+from tagcli.cores import count_cores
 from tagcli.datasets import open_dataset
 from tagcli.datasets.audio import DecodedAudio, ExampleAudio
 from tagcli.datasets.clip_cache import ClipCache
@@ -21,7 +22,6 @@ from tagcli.datasets.splits import make_splits
 from tagcli.errors import TrainingError
 from tagcli.files import hash_file
 from tagcli.tagger.device import choose_device, prepare_device
-from tagcli.tagger.pipeline import count_cores
 from tagcli.training.beginning import begin_fresh, begin_from, transfer_tables
 from tagcli.training.holdout import HoldOutResult, NotJudged, judge
 from tagcli.training.loop import TrainingTask, train
@@ -277,15 +277,15 @@ def _make_header(
     folder: RunFolder, recipe: Recipe, manifest: Manifest, learned: Manifest, source: Path | None
 ) -> CheckpointHeader:
     """Say what the checkpoints of this training are."""
-    n_artists = len(set(learned.artists) - {""})
-    data = f"{manifest.name}: {len(learned)} examples by {n_artists} artists ({', '.join(recipe.data.train)})"
+    artists = hash_artists(learned.artists)
+    data = f"{manifest.name}: {len(learned)} examples by {len(artists)} artists ({', '.join(recipe.data.train)})"
     provenance = Provenance(
         source=f"trained by tagcli {__version__}",
         source_sha256=manifest.fingerprint,
         licence="not stated; those of the music and its labels may bind it",
         citation="",
         training_data=data,
-        artists=hash_artists(learned.artists),
+        artists=artists,
     )
     if source is not None:
         older = read_header(source).provenance
