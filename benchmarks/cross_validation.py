@@ -5,10 +5,13 @@
 DATASET has folds (`tagcli dataset build --folds 5`), with no artist in two of them. Nothing is chosen by the fold that
 judges: training takes a fixed number of epochs, and the last weights. OUT gets a file of scores for each seed, of every
 example by weights that have not seen its artist, and `mean.npz`, their mean over the seeds; `tagcli eval` takes them,
-alone or compared. A run that was ended goes on where it was.
+alone or compared. A run that was ended goes on where it was; OUT/settings.json tells what it is of, and another data
+set, recipe or source wants another OUT.
 """
 
 import argparse
+import hashlib
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -24,7 +27,7 @@ from tagcli.evaluation import SystemScores, write_scores
 from tagcli.evaluation.scoring import score_examples
 from tagcli.tagger.module import TaggerModule
 from tagcli.training.beginning import FINETUNE_DEFAULTS
-from tagcli.training.recipe import read_document
+from tagcli.training.recipe_document import read_document
 from tagcli.training.reports import EpochReport
 from tagcli.training.session import run_training
 from tagcli.weights.catalogue import find_weights
@@ -54,6 +57,23 @@ def score_fold(manifest: Manifest, fold: str, run: Path, recipe: dict, source: P
     return score_examples(module.to(device), audio, choice=ClipChoice(), n_workers=n_jobs)
 
 
+def describe_settings(manifest: Manifest, recipe: dict, source: Path | None) -> dict:
+    """Tell what every run is made of, apart from its seed and fold."""
+    digest = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
+    return {"dataset": manifest.fingerprint, "recipe": recipe, "source": digest}
+
+
+def claim_folder(out: Path, settings: dict) -> None:
+    """Keep what the runs of a folder are made of, and refuse a folder of other ones."""
+    path = out / "settings.json"
+    text = json.dumps(settings, indent=2, sort_keys=True, default=str)
+    out.mkdir(parents=True, exist_ok=True)
+    is_ours = path.read_text() == text if path.is_file() else not any(out.glob("seed-*"))
+    if not is_ours:
+        sys.exit(f"{out} holds runs with another data set, recipe or source than these; give another OUT or delete it")
+    path.write_text(text)
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,7 +93,7 @@ def main() -> None:
     source = find_weights(arguments.source) if arguments.source else None
     for name, preset in FINETUNE_DEFAULTS.items() if source else ():
         recipe[name] = {**preset, **recipe.get(name, {})}
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    claim_folder(arguments.out, describe_settings(manifest, recipe, source))
     every = []
     for seed in range(arguments.seeds):
         path = arguments.out / f"seed-{seed}.npy"

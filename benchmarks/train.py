@@ -32,7 +32,8 @@ from tagcli.models.convnet import ConvNet
 from tagcli.tagger.device import choose_device, prepare_device
 from tagcli.training.learner import Learner, LearningBatch, masked_loss
 from tagcli.training.optimisation import make_optimizer
-from tagcli.training.recipe import Recipe, resolve_recipe
+from tagcli.training.recipe import Recipe
+from tagcli.training.recipe_document import resolve_recipe
 from tagcli.training.session import run_training
 
 N_TAGS = 50

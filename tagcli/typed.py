@@ -1,6 +1,7 @@
 """Plain data, as JSON and TOML give them, made into annotated types."""
 
 import dataclasses
+import math
 from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,7 +13,8 @@ def parse_typed(kind: Any, value: Any) -> Any:
     Parameters
     ----------
     kind
-        A dataclass of such types, a tuple, a Literal, a StrEnum, ``str``, ``int``, ``float``, ``bool``, or ``| None``.
+        A dataclass of such types, a tuple, a Literal, a StrEnum, ``str``, ``int``, ``float`` (finite), ``bool``, or
+        ``| None``.
     value
         What JSON or TOML gave.
 
@@ -35,9 +37,21 @@ def parse_typed(kind: Any, value: Any) -> Any:
         return value
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(value)
-    if kind is float and type(value) is int:
-        return float(value)
+    if kind is float and type(value) in (int, float):
+        return _to_finite(value)
     if type(value) is kind:
         return value
-    msg = f"{value!r:.80} is not of the type {kind}"
+    msg = f"{value!r:.80} is not of the type {kind.__name__ if isinstance(kind, type) else kind}"
     raise TypeError(msg)
+
+
+def _to_finite(value: float) -> float:
+    """Make a number into a float, unless it is infinite, too large to be one, or none."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        msg = f"{number} is not a finite number"
+        raise ValueError(msg)
+    return number

@@ -280,7 +280,7 @@ class TestFinetune:
         import torch
 
         from tagcli.training.beginning import begin_from
-        from tagcli.training.recipe import resolve_recipe
+        from tagcli.training.recipe_document import resolve_recipe
 
         header: CheckpointHeader = read_header(teacher)
         tensors = load_tensors(teacher)

@@ -117,7 +117,7 @@ def compose_recipe(
     defaults: "Mapping[str, Mapping[str, Any]] | None" = None,
 ) -> dict[str, Any]:
     """Join the recipe of a file, over defaults, with what the command line says."""
-    from tagcli.training.recipe import change_document, read_document
+    from tagcli.training.recipe_document import change_document, read_document
 
     document = read_document(config) if config else {}
     for name, preset in (defaults or {}).items():

@@ -8,6 +8,7 @@ import torch
 
 from tagcli.checkpoint import CheckpointHeader, load_tensors, read_header
 from tagcli.errors import CheckpointError, TrainingError
+from tagcli.evaluation import match_tags
 from tagcli.models.inference import NEGLIGIBLE_WEIGHT
 from tagcli.training.learner import Learner
 from tagcli.training.recipe import Recipe
@@ -33,6 +34,8 @@ def begin_fresh(header: CheckpointHeader, recipe: Recipe) -> Learner:
 def begin_from(path: Path, header: CheckpointHeader, recipe: Recipe) -> Learner:
     """Make a learner with a checkpoint's weights; tags of both vocabularies keep their rows of the head.
 
+    Which tags are the same is what `tagcli.evaluation.match_tags` says, as it is where both are judged.
+
     Parameters
     ----------
     path
@@ -50,9 +53,9 @@ def begin_from(path: Path, header: CheckpointHeader, recipe: Recipe) -> Learner:
     learner = begin_fresh(header, recipe)
     tensors, old = load_tensors(path), read_header(path).vocabulary
     fresh = learner.state_dict()
-    index = {tag: row for row, tag in enumerate(old.tags)}
-    pairs = [(row, index[tag]) for row, tag in enumerate(header.vocabulary.tags) if tag in index]
-    new_rows, old_rows = [new for new, _ in pairs], [row for _, row in pairs]
+    match = match_tags(header.vocabulary.tags, old.tags)
+    new_rows = [header.vocabulary.tags.index(tag) for tag in match.dataset_tags]
+    old_rows = [old.tags.index(tag) for tag in match.system_tags]
     try:
         for name in _HEAD:
             head = fresh[name].clone()
@@ -83,6 +86,6 @@ def _make_learner(header: CheckpointHeader, recipe: Recipe) -> Learner:
     try:
         with torch.random.fork_rng(devices=[]):
             return Learner(header.front_end, header.architecture, recipe.transfer)
-    except ValueError as error:
-        msg = f"The recipe cannot be followed: {error}."
+    except (ValueError, RuntimeError, OverflowError) as error:  # of torch: a tensor larger than there is memory for
+        msg = f"The recipe cannot be followed: {str(error).partition(chr(10))[0]}."
         raise TrainingError(msg) from error

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
-from itertools import islice, tee
+from itertools import tee
 
 import numpy as np
 import numpy.typing as npt
@@ -159,7 +159,7 @@ class _Training:
         """See every example that is left in the epoch once."""
         place = self._place
         self._wrapped.train()
-        steps, to_load = tee(islice(self._task.plan.epoch(place.epoch), place.step, None))
+        steps, to_load = tee(self._task.plan.epoch(place.epoch, place.step))
         loaded = load_batches(
             self._task.train,
             (part.requests for step in to_load for part in step.own),

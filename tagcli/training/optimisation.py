@@ -54,18 +54,19 @@ def rate_at(progress: float, recipe: OptimisationRecipe, *, validations: Sequenc
     Parameters
     ----------
     progress
-        Epochs that are done, with the part of the one in work.
+        Epochs that are done in the middle of the step: at its start the first rate of all would be nothing, at its end
+        the last one, and a training of one step would change no weight.
     recipe
-        The schedule. Cosine: Loshchilov and Hutter, "SGDR" (2017), equation 5, without restarts, after a linear rise.
+        The schedule. Cosine: Loshchilov and Hutter, "SGDR" (2017), equation 5, without restarts, after a linear rise
+        over `warmup_epochs`, or half of all epochs where that is less.
     validations
         ROC-AUC after each epoch so far; for ``plateau``.
     """
-    rate = recipe.learning_rate
-    if progress < recipe.warmup_epochs:
-        rate *= progress / recipe.warmup_epochs
+    rate, warmup = recipe.learning_rate, min(recipe.warmup_epochs, recipe.epochs / 2)
+    if progress < warmup:
+        rate *= progress / warmup
     elif recipe.schedule == "cosine":
-        done = (progress - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
-        rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (recipe.epochs - warmup))))
     if recipe.schedule == "plateau":
         rate *= recipe.plateau_factor ** count_plateaus(validations, recipe.plateau_epochs)
     return rate

@@ -26,7 +26,8 @@ from tagcli.training.beginning import begin_fresh, begin_from, transfer_tables
 from tagcli.training.holdout import HoldOutResult, NotJudged, judge
 from tagcli.training.loop import TrainingTask, train
 from tagcli.training.ranks import Ranks
-from tagcli.training.recipe import Recipe, read_document, resolve_recipe
+from tagcli.training.recipe import Recipe
+from tagcli.training.recipe_document import read_document, resolve_recipe
 from tagcli.training.reports import Beginning, EpochReport, StepReport, Summary
 from tagcli.training.run_folder import DATASET, RunFolder
 from tagcli.training.steps import StepPlan
@@ -58,7 +59,7 @@ def run_training(
     manifest
         The data set, with its splits.
     document
-        The recipe as it was given; see `tagcli.training.recipe.resolve_recipe`. When a training is gone on
+        The recipe as it was given; see `tagcli.training.recipe_document.resolve_recipe`. When a training is gone on
         with, the run's own takes its place.
     place
         What the document is, for messages.

@@ -76,6 +76,7 @@ class StepPlan:
 
     def __init__(self, manifest: Manifest, recipe: Recipe, *, rank: int, n_ranks: int) -> None:
         self._manifest, self._recipe = manifest, recipe
+        self._is_mixed = recipe.augmentation.mixup > 0
         n_accumulated = recipe.optimisation.n_accumulated
         self._n_parts = n_ranks * n_accumulated
         self._own = range(rank * n_accumulated, (rank + 1) * n_accumulated)
@@ -87,23 +88,35 @@ class StepPlan:
             )
             raise TrainingError(msg)
 
-    def epoch(self, number: int) -> Iterator[Step]:
-        """Yield the steps of an epoch, in batches as equal as can be."""
-        seed = self._recipe.optimisation.seed
-        order = order_epoch(len(self._manifest), seed=seed, epoch=number)
-        for places in np.array_split(np.arange(len(order)), self.n_steps):
-            parts = [self._make_part(order, part, number) for part in np.array_split(places, self._n_parts)]
+    def epoch(self, number: int, start: int = 0) -> Iterator[Step]:
+        """Yield the steps of an epoch, in batches as equal as can be.
+
+        Parameters
+        ----------
+        number
+            Which epoch.
+        start
+            The first step to yield; those before it cost nothing.
+        """
+        order = order_epoch(len(self._manifest), seed=self._recipe.optimisation.seed, epoch=number)
+        for places in np.array_split(np.arange(len(order)), self.n_steps)[start:]:
+            parts = np.array_split(places, self._n_parts)
             yield Step(
                 n_examples=len(places),
-                n_known=sum(int(np.count_nonzero(part.known)) for part in parts),
-                own=[parts[index] for index in self._own],
+                n_known=sum(int(np.count_nonzero(self._gather_known(order[part]))) for part in parts),
+                own=[self._make_part(order[parts[index]], parts[index], number) for index in self._own],
             )
 
-    def _make_part(self, order: npt.NDArray[np.intp], places: npt.NDArray[np.intp], epoch: int) -> Part:
+    def _gather_known(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Find what is known of the examples of a part [shape=(n_clips, n_tags)]; of a mixture, what is of both."""
+        known = self._manifest.known[rows]
+        return known & known[::-1] if self._is_mixed else known
+
+    def _make_part(self, rows: npt.NDArray[np.intp], places: npt.NDArray[np.intp], epoch: int) -> Part:
         """Gather examples with their labels and variation."""
-        recipe, rows = self._recipe, order[places]
+        recipe = self._recipe
         variation = draw_variation(
-            places.tolist(),
+            places,
             recipe.augmentation,
             seed=recipe.optimisation.seed,
             epoch=epoch,
@@ -111,14 +124,12 @@ class StepPlan:
             n_frames=recipe.model.n_frames,
         )
         labels = self._manifest.labels[rows].astype(np.float32)
-        known = self._manifest.known[rows].astype(np.float32)
-        is_mixed = recipe.augmentation.mixup > 0
-        if is_mixed:
+        known = self._gather_known(rows).astype(np.float32)
+        if self._is_mixed:
             own = variation.mix_shares[:, np.newaxis]
             labels = own * labels + (1 - own) * labels[::-1]
-            known = known * known[::-1]
         requests = [
             Request(row=row, position=position)
             for row, position in zip(rows.tolist(), variation.positions.tolist(), strict=True)
         ]
-        return Part(requests=requests, variation=variation, labels=labels, known=known, is_mixed=is_mixed)
+        return Part(requests=requests, variation=variation, labels=labels, known=known, is_mixed=self._is_mixed)
