@@ -51,7 +51,11 @@ def test_a_manifest_is_built_split_and_counted(table, tmp_path):
     out.parent.mkdir()
     result = run("dataset", "build", table, "-o", out, "--top", 2, "--seed", 1)
     assert result.stdout == ""
-    assert result.stderr.splitlines()[0] == f"{out}: 2 tags, {N_TRACKS} examples by 12 artists"
+    told = result.stderr.splitlines()
+    assert told[:2] == [
+        f"tagcli: {N_TRACKS} of {N_TRACKS} files are not in {tmp_path}; --audio names the folder.",
+        f"{out}: 2 tags, {N_TRACKS} examples by 12 artists",
+    ]
     found = open_dataset(out)
     assert (found.name, found.tags) == ("tracks", ("rock", "pop"))
     assert found.root.resolve() == tmp_path
@@ -274,3 +278,21 @@ def test_msd_labels_are_summarised_quickly(shared):
     assert facts["tags"][0]["n_positive"] == 6721
     y = np.load(shared / "data" / "msd" / "test_y.npy").sum(axis=0)
     assert [tag["splits"][1]["n_positive"] for tag in facts["tags"]] == y.tolist()
+
+
+def test_a_table_without_any_tag_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("path,labels\na.mp3,\n")
+    result = CliRunner().invoke(app, ["dataset", "build", str(tmp_path / "a.csv"), "-o", str(tmp_path / "b.tsv")])
+    assert result.exit_code == 1
+    assert "has no tags" in result.stderr
+    assert not (tmp_path / "b.tsv").exists()
+
+
+def test_a_tag_that_is_not_there_to_be_excluded_is_told(table, tmp_path):
+    result = run("dataset", "build", table, "-o", tmp_path / "b.tsv", "--exclude", "polka")
+    assert "has no tag 'polka' that could be excluded" in result.stderr
+
+
+def test_a_path_is_the_same_with_a_dot_before_it(tmp_path):
+    (tmp_path / "a.csv").write_text("path,labels\n./a.mp3,x\nb/./c.mp3,y\n")
+    assert open_dataset(tmp_path / "a.csv").paths == ("a.mp3", "b/c.mp3")

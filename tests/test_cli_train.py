@@ -58,15 +58,27 @@ class TestTrain:
         assert json.loads(result.stdout)["epochs"] == 3
         assert result.stderr == ""
 
-    def test_a_run_is_followed_and_gone_on_with(self, toy, recipe, tmp_path, invoke):
-        options = ("train", toy.root / "toy.tsv", "--out", tmp_path / "run")
-        assert invoke(*options, "--config", recipe).exit_code == 0
-        again = invoke(*options, "--resume", "--epochs", 9)
-        assert again.exit_code == 2
-        assert "its own recipe" in again.stderr
-        done = invoke(*options, "--resume")
-        assert done.exit_code == 0
-        assert "nothing was left" in done.stdout
+    def test_a_run_is_gone_on_with_by_the_same_recipe_or_none(self, toy, recipe, tmp_path, invoke):
+        options = ("train", toy.root / "toy.tsv", "--out", tmp_path / "run", "--resume")
+        assert invoke(*options, "--config", recipe).exit_code == 0  # there is nothing yet: it begins
+        for more in ((), ("--config", recipe)):
+            done = invoke(*options, *more)
+            assert done.exit_code == 0, done.output
+            assert "nothing was left" in done.stdout
+        assert "another recipe" in one_sentence(invoke(*options, "--epochs", 9))
+        without = one_sentence(invoke(*options[:-1], "--config", recipe))
+        assert "go on with it by --resume" in without
+
+    def test_transfer_is_for_finetuning(self, toy, recipe, tmp_path, invoke):
+        options = ("--out", tmp_path / "run", "--config", recipe, "--set", "transfer.n_frozen_blocks=1")
+        assert "finetun" in one_sentence(invoke("train", toy.root / "toy.tsv", *options))
+
+    def test_other_data_are_called_so(self, toy, recipe, tmp_path, invoke):
+        options = ("--out", tmp_path / "run", "--config", recipe)
+        invoke("train", toy.root / "toy.tsv", *options)
+        write_manifest(toy.take(range(20)), tmp_path / "set.tsv")
+        said = one_sentence(invoke("train", tmp_path / "set.tsv", "--out", tmp_path / "run", "--resume"))
+        assert "is not the data set any more" in said
 
     def test_the_config_of_a_run_is_a_recipe(self, toy, recipe, tmp_path, invoke):
         invoke("train", toy.root / "toy.tsv", "--out", tmp_path / "a", "--config", recipe)
@@ -135,7 +147,7 @@ class TestTrain:
         write_manifest(replace(toy, root=tmp_path), tmp_path / "set.tsv")
         result = invoke("train", tmp_path / "set.tsv", "--out", tmp_path / "run", "--config", recipe)
         assert result.exit_code == 0, result.output
-        assert "1 examples are left out" in result.stderr
+        assert "Left out are 1 examples" in result.stderr
 
 
 @pytest.mark.slow
@@ -220,6 +232,11 @@ class TestFinetune:
         assert "worse on the hold-out" in result.stderr
         assert not (tmp_path / "run" / "best.safetensors").exists()
         assert (tmp_path / "run" / "rejected.safetensors").exists()
+        again = invoke("finetune", teacher, tmp_path / "set.tsv", "--out", tmp_path / "run", "--resume")
+        assert again.exit_code == 1
+        kept = invoke("finetune", teacher, tmp_path / "set.tsv", "--out", tmp_path / "run", "--resume", "--force")
+        assert kept.exit_code == 0, kept.output
+        assert (tmp_path / "run" / "best.safetensors").exists()
         result = invoke("finetune", teacher, tmp_path / "set.tsv", "--out", tmp_path / "b", *settings, "--force")
         assert result.exit_code == 0, result.output
         assert (tmp_path / "b" / "best.safetensors").exists()

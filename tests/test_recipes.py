@@ -252,3 +252,7 @@ class TestCrossValidation:
         (tmp_path / "seed-0-fold-1").mkdir()
         with pytest.raises(SystemExit, match="another OUT"):
             cross_validation.claim_folder(tmp_path, cross_validation.describe_settings(toy, {}, None))
+
+
+def test_a_number_of_validation_clips_may_be_a_number():
+    assert resolve_recipe({"data": {"validation_clips": 2}}, n_tags=2, place="x").data.validation_clips == "2"

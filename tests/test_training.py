@@ -379,7 +379,7 @@ class TestTraining:
             if seen == n_reports:
                 break
         reports.close()
-        run(toy, tmp_path / "broken", {}, resumes=True)
+        run(toy, tmp_path / "broken", None, resumes=True)
         whole, broken = tmp_path / "whole", tmp_path / "broken"
         assert state_bytes(whole) == state_bytes(broken)
         tensors = [load_tensors(folder / "best.safetensors") for folder in (whole, broken)]
@@ -396,7 +396,7 @@ class TestTraining:
     def test_a_finished_run_has_nothing_left(self, toy, tmp_path):
         run(toy, tmp_path / "run")
         before = (tmp_path / "run" / "best.safetensors").read_bytes()
-        assert not epochs_of(run(toy, tmp_path / "run", {}, resumes=True))
+        assert not epochs_of(run(toy, tmp_path / "run", None, resumes=True))
         assert (tmp_path / "run" / "best.safetensors").read_bytes() == before
 
     def test_patience_ends_it(self, toy, tmp_path):
@@ -458,12 +458,12 @@ class TestTraining:
         run(manifest, tmp_path / "run", document)
         (root / toy.paths[0]).unlink()
         with pytest.raises(CheckpointError, match="other data, files or recipe"):
-            run(manifest, tmp_path / "run", {}, resumes=True)
+            run(manifest, tmp_path / "run", None, resumes=True)
 
     def test_what_was_logged_before_any_state_was_kept_is_forgotten(self, toy, tmp_path):
         run(toy, tmp_path / "run", change(TINY, optimisation={"epochs": 1}))
         (tmp_path / "run" / "last" / "state.pt").unlink()
-        run(toy, tmp_path / "run", {}, resumes=True)
+        run(toy, tmp_path / "run", None, resumes=True)
         assert (tmp_path / "run" / "log.jsonl").read_text().count("\n") == 1
 
     def test_a_run_that_was_ended_before_its_recipe_was_written_begins_anew(self, toy, tmp_path):
@@ -489,13 +489,13 @@ class TestTraining:
             RunFolder(tmp_path / "run").hold(),
             pytest.raises(TrainingError, match="Another process"),
         ):
-            run(toy, tmp_path / "run", {}, resumes=True)
-        run(toy, tmp_path / "run", {}, resumes=True)
+            run(toy, tmp_path / "run", None, resumes=True)
+        run(toy, tmp_path / "run", None, resumes=True)
 
     def test_the_summary_is_that_of_the_best_epoch(self, toy, tmp_path):
         reports = run(toy, tmp_path / "run", change(TINY, optimisation={"epochs": 6}))
         best = [report for report in epochs_of(reports) if report.is_best][-1]
-        for summary, is_new in ((reports[-1], True), (run(toy, tmp_path / "run", {}, resumes=True)[-1], False)):
+        for summary, is_new in ((reports[-1], True), (run(toy, tmp_path / "run", None, resumes=True)[-1], False)):
             assert (summary.n_epochs, summary.is_new, summary.best_epoch) == (6, is_new, best.epoch)
             assert (summary.roc_auc, summary.pr_auc, summary.n_tags) == (best.roc_auc, best.pr_auc, 2)
 
@@ -524,8 +524,10 @@ class TestTraining:
         run(toy, tmp_path / "run")
         labels = toy.labels.copy()
         labels[0] = ~labels[0]
-        with pytest.raises(CheckpointError, match="other data"):
-            run(replace(toy, labels=labels), tmp_path / "run", {}, resumes=True)
+        with pytest.raises(TrainingError, match="not the data set any more"):
+            run(replace(toy, labels=labels), tmp_path / "run", None, resumes=True)
+        with pytest.raises(TrainingError, match="another recipe"):
+            run(toy, tmp_path / "run", change(TINY, optimisation={"seed": 1}), resumes=True)
 
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
     def test_a_cut_state_is_one_sentence(self, toy, tmp_path, share):
@@ -534,7 +536,7 @@ class TestTraining:
         content = state.read_bytes()
         state.write_bytes(content[: int(share * len(content))])
         with pytest.raises(CheckpointError, match="damaged"):
-            run(toy, tmp_path / "run", {}, resumes=True)
+            run(toy, tmp_path / "run", None, resumes=True)
 
     def test_a_changed_byte_of_the_state_is_noticed(self, toy, tmp_path):
         run(toy, tmp_path / "run")
@@ -544,7 +546,7 @@ class TestTraining:
         content[content.index(tensor) + 3] ^= 0x40
         state.write_bytes(content)
         with pytest.raises(CheckpointError, match="damaged"):
-            run(toy, tmp_path / "run", {}, resumes=True)
+            run(toy, tmp_path / "run", None, resumes=True)
 
     def test_code_in_a_state_is_not_executed(self, toy, tmp_path):
         class Evil:
@@ -554,7 +556,7 @@ class TestTraining:
         run(toy, tmp_path / "run")
         torch.save({"format_version": 1, "place": Evil()}, tmp_path / "run" / "last" / "state.pt")
         with pytest.raises(CheckpointError, match="damaged"):
-            run(toy, tmp_path / "run", {}, resumes=True)
+            run(toy, tmp_path / "run", None, resumes=True)
         assert not (tmp_path / "executed").exists()
 
     def test_bfloat16_learns_too(self, toy, tmp_path):

@@ -1,5 +1,6 @@
 """The command `dataset`: make a manifest, say what is in a data set, and find what is wrong with it."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ from tagcli.errors import DatasetError, ExitCode
 
 if TYPE_CHECKING:
     from tagcli.datasets import Manifest, TagChoice
+
+logger = logging.getLogger(__name__)
 
 dataset_app = typer.Typer(
     no_args_is_help=True, help="Make data sets to train and evaluate with, and find what is wrong with them."
@@ -145,7 +148,14 @@ def build(
         threshold=threshold,
         split_files=split_files or (),
     )
+    if not manifest.tags:
+        msg = f"{source} has no tags; name the column that has them with --labels-column, or take another source."
+        raise DatasetError(msg, path=source)
     manifest = _split(manifest, split=split, folds=folds, seed=seed)
+    n_absent = sum(not (manifest.root / path).exists() for path in set(manifest.paths))
+    if n_absent:
+        n_files = len(set(manifest.paths))
+        logger.warning("%d of %d files are not in %s; --audio names the folder.", n_absent, n_files, manifest.root)
     write_manifest(manifest, output)
     if not ctx.obj:
         print_counts(summarise(manifest), output)

@@ -78,7 +78,7 @@ def _describe_thresholds(thresholds: Mapping[str, TagThreshold] | None) -> list[
 
 def _write_csv(findings: Findings, stream: TextIO) -> None:
     document = _describe(findings)
-    columns = ["scope", "tag", "category", "n_positive", "n_negative", "n_tags"]
+    columns = ["split", "is_seen", "scope", "tag", "category", "n_positive", "n_negative", "n_tags"]
     for name in ("roc_auc", "pr_auc"):
         columns += [name, f"{name}_low", f"{name}_high"]
     differences = ("other", "difference", "difference_low", "difference_high", "p")
@@ -87,16 +87,17 @@ def _write_csv(findings: Findings, stream: TextIO) -> None:
     writer = csv.DictWriter(stream, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     comparison = document["comparison"] or {"macro": {}, "micro": {}, "per_tag": []}
+    where = {"split": document["split"], "is_seen": document["is_seen"]}
     for scope in ("macro", "micro"):
-        writer.writerow({"scope": scope, **_flatten(document[scope]), **_flatten_pair(comparison[scope])})
+        writer.writerow({**where, "scope": scope, **_flatten(document[scope]), **_flatten_pair(comparison[scope])})
     for category, mean in document["by_category"].items():
-        writer.writerow({"scope": "category", "category": category, **_flatten(mean)})
+        writer.writerow({**where, "scope": "category", "category": category, **_flatten(mean)})
     pairs = {pair["tag"]: pair for pair in comparison["per_tag"]}
     thresholds = {found["tag"]: found for found in document["thresholds"] or []}
     for tag in document["per_tag"]:
         name = tag["tag"]
         pair, threshold = _flatten_pair(pairs.get(name, {})), thresholds.get(name, {})
-        writer.writerow({"scope": "tag", **threshold, **tag, **pair})
+        writer.writerow({**where, "scope": "tag", **threshold, **tag, **pair})
 
 
 def _flatten(mean: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tagcli.cli.train import (
     WorkersOption,
     compose_recipe,
     follow_training,
-    refuse_with_resume,
+    is_begun,
 )
 
 
@@ -57,7 +57,6 @@ def finetune(
         "optimisation.seed": seed,
     }
     given = {key: value for key, value in overrides.items() if value is not None}
-    refuse_with_resume(resume, config, settings, given)
     from tagcli.training.beginning import FINETUNE_DEFAULTS
     from tagcli.weights.catalogue import find_weights
 
@@ -65,7 +64,7 @@ def finetune(
         ctx,
         dataset,
         out,
-        document=compose_recipe(config, settings, given, defaults=FINETUNE_DEFAULTS),
+        document=compose_recipe(config, settings, given, goes_on=resume and is_begun(out), defaults=FINETUNE_DEFAULTS),
         place=f"The recipe {config}" if config else "The recipe",
         resumes=resume,
         audio=audio,

@@ -1,5 +1,7 @@
 """The command `train`: learn tags from a data set."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +43,7 @@ EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="How o
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Of everything that is random.")]
 ResumeOption = Annotated[
     bool,
-    typer.Option("--resume", help="Go on where the run stopped, by its own recipe; begin where there is nothing yet."),
+    typer.Option("--resume", help="Go on where the run stopped; begin where there is nothing yet."),
 ]
 WorkersOption = Annotated[
     int | None, typer.Option("-j", "--jobs", min=1, help="Threads that decode.", show_default="one for each core")
@@ -84,12 +86,11 @@ def train(
         "optimisation.seed": seed,
     }
     given = {key: value for key, value in overrides.items() if value is not None}
-    refuse_with_resume(resume, config, settings, given)
     follow_training(
         ctx,
         dataset,
         out,
-        document=compose_recipe(config, settings, given),
+        document=compose_recipe(config, settings, given, goes_on=resume and is_begun(out)),
         place=f"The recipe {config}" if config else "The recipe",
         resumes=resume,
         audio=audio,
@@ -100,13 +101,11 @@ def train(
     )
 
 
-def refuse_with_resume(
-    resume: bool, config: Path | None, settings: list[str] | None, given: "Mapping[str, Any]"
-) -> None:
-    """Refuse what a run that is gone on with has settled already."""
-    if resume and (config or settings or given):
-        msg = "a run is gone on with by its own recipe; leave out what would change it, or begin another one"
-        raise typer.BadParameter(msg, param_hint="--resume")
+def is_begun(out: Path) -> bool:
+    """Tell whether a folder holds a training."""
+    from tagcli.training.run_folder import RunFolder
+
+    return RunFolder(out).has_begun
 
 
 def compose_recipe(
@@ -114,9 +113,12 @@ def compose_recipe(
     settings: list[str] | None,
     given: "Mapping[str, Any]",
     *,
+    goes_on: bool,
     defaults: "Mapping[str, Mapping[str, Any]] | None" = None,
-) -> dict[str, Any]:
-    """Join the recipe of a file, over defaults, with what the command line says."""
+) -> dict[str, Any] | None:
+    """Join the recipe of a file, over defaults, with what the command line says; None for the run's own."""
+    if goes_on and not (config or settings or given):
+        return None
     from tagcli.training.recipe_document import change_document, read_document
 
     document = read_document(config) if config else {}
@@ -138,7 +140,7 @@ def follow_training(
     dataset: Path,
     out: Path,
     *,
-    document: dict[str, Any],
+    document: dict[str, Any] | None,
     place: str,
     resumes: bool,
     audio: Path | None,
@@ -155,7 +157,11 @@ def follow_training(
     from tagcli.training.session import open_split_dataset, run_training
 
     manifest = open_split_dataset(dataset, root=audio, folder=out, resumes=resumes, document=document)
-    with quiet_decoders(), TrainingDisplay(out, is_quiet=bool(ctx.obj), with_board=tensorboard) as display:
+    with (
+        quiet_decoders(),
+        _tell_of_resuming(out),
+        TrainingDisplay(out, is_quiet=bool(ctx.obj), with_board=tensorboard) as display,
+    ):
         for report in run_training(
             manifest,
             document,
@@ -171,3 +177,13 @@ def follow_training(
     display.print_result(format_)
     if display.is_rejected:
         raise typer.Exit(ExitCode.ERROR)
+
+
+@contextmanager
+def _tell_of_resuming(out: Path) -> Iterator[None]:
+    """Say, when it is interrupted, how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"tagcli: Interrupted; --resume goes on with {out}.", err=True)
+        raise

@@ -135,7 +135,10 @@ class TrainingDisplay:
         if not self._talks:
             return
         if beginning.n_missing:
-            typer.echo(f"{beginning.n_missing} examples are left out: {beginning.first_missing} ...", err=True)
+            more = " ..." if beginning.n_missing > 1 else ""
+            typer.echo(
+                f"tagcli: Left out are {beginning.n_missing} examples: {beginning.first_missing}{more}", err=True
+            )
         model = beginning.recipe.model
         counts = f"{beginning.n_train} examples, {beginning.n_validation} to validate by, {model.n_tags} tags"
         typer.echo(f"Learning {model.architecture} on {beginning.device} from {counts}.", err=True)
@@ -202,7 +205,9 @@ def print_hold_out(hold_out: HoldOutResult) -> None:
 
 def _describe(roc_auc: float, pr_auc: float, n_tags: int) -> str:
     """Put a validation into words."""
-    return f"ROC-AUC {roc_auc:.4f}, PR-AUC {pr_auc:.4f} over {n_tags} tags" if n_tags else "not validated"
+    if not n_tags:
+        return "not validated"
+    return f"ROC-AUC {roc_auc:.4f}, PR-AUC {pr_auc:.4f} (validation, {n_tags} tags)"
 
 
 def _to_json(value: float) -> float | None:

@@ -1,5 +1,6 @@
 """Which tags of a data set are learned: counted, merged, left out."""
 
+import logging
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ from tagcli.datasets.manifest import order_tags
 from tagcli.datasets.splits import number_artists
 from tagcli.datasets.text_files import read_text
 from tagcli.errors import DatasetError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,9 @@ def choose_tags(draft: Draft, choice: TagChoice) -> Draft:
     """
     if choice == EVERY_TAG:
         return draft
+    there = {tag.casefold() for tag in draft.tags}
+    for tag in sorted(choice.exclude - there):
+        logger.warning("%s has no tag %r that could be excluded.", draft.name, tag)
     merged = _merge(draft, choice)
     counts = dict(zip(merged.tags, _count(merged.labels[:, 1], len(merged.tags)), strict=True))
     if choice.tags is None:

@@ -29,7 +29,7 @@ def place_below(path: str, root: Path, *, place: str, table: Path) -> str:
     if "\0" in path:
         msg = f"{place} of {table} has the path {path!r}, and no name holds a zero byte; correct it."
         raise DatasetError(msg, path=table)
-    if path and ".." not in path and path[0] not in "/\\" and path[1:2] != ":":
+    if path and ".." not in path and path[0] not in "./\\" and path[1:2] != ":" and "/./" not in path:
         return path
     top = os.path.abspath(root)  # noqa: PTH100  # resolve would follow links, which the user has set
     whole = os.path.abspath(root / path)  # noqa: PTH100

@@ -29,6 +29,7 @@ from tagcli.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
+_LEAST_GAIN = 1e-9  # of the ROC-AUC: less is rounding
 _GPU_STEPS_A_REPORT = 20  # to ask for the loss more often would make a GPU wait
 
 
@@ -195,7 +196,7 @@ class _Training:
     def _step(self, step: Step, loaded: Iterator[Loaded], times: "_Times") -> torch.Tensor:
         """Change the weights once; gives the loss of this process's share."""
         optimisation, place = self._recipe.optimisation, self._place
-        progress = place.epoch + (place.step + 1) / self._n_steps
+        progress = place.epoch + (place.step + 0.5) / self._n_steps
         set_rate(self._optimizer, rate_at(progress, optimisation, validations=place.validations))
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._device)
@@ -252,7 +253,7 @@ class _Training:
             n_workers=self._n_workers,
         )
         now = time.perf_counter()
-        is_best = task.validation is None or validation.roc_auc > place.best_roc_auc
+        is_best = task.validation is None or validation.roc_auc > place.best_roc_auc + _LEAST_GAIN
         if is_best:
             place.best_epoch, place.best_roc_auc = place.epoch, validation.roc_auc
             place.best_pr_auc, place.best_n_tags = validation.pr_auc, validation.n_tags

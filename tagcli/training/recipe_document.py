@@ -96,8 +96,11 @@ def resolve_recipe(document: Mapping[str, Any], *, n_tags: int, place: str) -> R
         model_table = {"architecture": DEFAULT_ARCHITECTURE, **tables.get("model", {})}
         front_end = _resolve_front_end(tables.get("front_end", {}), str(model_table["architecture"]))
         clip = _resolve_clip(tables.get("clip", {}), front_end)
+        data = dict(tables.get("data", {}))
+        if type(data.get("validation_clips")) is int:  # a number of clips, or a word
+            data["validation_clips"] = str(data["validation_clips"])
         return Recipe(
-            data=_parse(DataRecipe, "data", tables),
+            data=_build(DataRecipe, "data", data),
             front_end=front_end,
             clip=clip,
             model=_resolve_model(model_table, front_end, clip, n_tags),

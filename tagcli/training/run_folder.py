@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,14 @@ class RunFolder:
         except OSError as error:
             raise self._translate(self.best, error) from error
 
+    def restore_rejected(self) -> None:
+        """Make the checkpoint that was put aside the best one again, if there is one."""
+        if not self.best.is_file() and (self.path / REJECTED).is_file():
+            try:
+                (self.path / REJECTED).replace(self.best)
+            except OSError as error:
+                raise self._translate(self.best, error) from error
+
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append a line to the log."""
         try:
@@ -183,6 +191,8 @@ class RunFolder:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)  # a full disk is full of it
             raise self._translate(path, error) from error
 
     def _translate(self, path: Path, error: OSError) -> TrainingError:

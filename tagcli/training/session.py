@@ -26,7 +26,7 @@ from tagcli.training.beginning import begin_fresh, begin_from, transfer_tables
 from tagcli.training.holdout import HoldOutResult, NotJudged, judge
 from tagcli.training.loop import TrainingTask, train
 from tagcli.training.ranks import Ranks
-from tagcli.training.recipe import Recipe
+from tagcli.training.recipe import Recipe, TransferRecipe
 from tagcli.training.recipe_document import read_document, resolve_recipe
 from tagcli.training.reports import Beginning, EpochReport, StepReport, Summary
 from tagcli.training.run_folder import DATASET, RunFolder
@@ -42,7 +42,7 @@ Report: TypeAlias = (
 
 def run_training(
     manifest: Manifest,
-    document: Mapping[str, Any],
+    document: Mapping[str, Any] | None,
     *,
     place: str,
     folder: Path,
@@ -59,8 +59,8 @@ def run_training(
     manifest
         The data set, with its splits.
     document
-        The recipe as it was given; see `tagcli.training.recipe_document.resolve_recipe`. When a training is gone on
-        with, the run's own takes its place.
+        The recipe as it was given; see `tagcli.training.recipe_document.resolve_recipe`. None, when a training is gone
+        on with, for the run's own; another one is not gone on with.
     place
         What the document is, for messages.
     folder
@@ -91,14 +91,13 @@ def run_training(
     n_workers = n_workers or count_cores()
     device = _choose_device(device_name, ranks)
     goes_on = resumes and run.has_begun  # asked once, and before the processes meet: the first one writes later
-    if goes_on:
-        document, place = read_document(run.config), f"The recipe {run.config}"
-        _check_source(document, source, folder)
-    else:
+    if not goes_on:
         run.check_free()
-        if source is not None:
-            document = _add_transfer(document, source, place)
-    recipe = resolve_recipe(document, n_tags=len(manifest.tags), place=place)
+    given = None if goes_on and document is None else _resolve(document or {}, source, manifest, place)
+    recipe = given if given and not goes_on else _read_recipe(run, source, manifest)
+    if given is not None and recipe != given:
+        msg = f"{folder} was begun by another recipe; go on without one, or choose another folder."
+        raise TrainingError(msg, path=folder)
     ranks.join(device)
     try:
         chosen = manifest.select(*recipe.data.train, *recipe.data.validation)
@@ -134,14 +133,15 @@ def run_training(
                 device=str(device),
             )
             yield from train(task, learner.to(device), folder=run, device=device, ranks=ranks, n_workers=n_workers)
-            if source is not None and ranks.is_first and run.best.is_file():
+            if source is not None and ranks.is_first:
+                run.restore_rejected()  # of a run that is gone on with
                 yield judge(run, source, manifest, recipe, device=device, n_workers=n_workers, keeps_worse=keeps_worse)
     finally:
         ranks.leave()
 
 
 def open_split_dataset(
-    source: Path, *, root: Path | None, folder: Path, resumes: bool, document: Mapping[str, Any]
+    source: Path, *, root: Path | None, folder: Path, resumes: bool, document: Mapping[str, Any] | None
 ) -> Manifest:
     """Read a data set for a training; one without splits gets some, with no artist in two of them.
 
@@ -166,28 +166,50 @@ def open_split_dataset(
         return manifest
     if resumes and (folder / DATASET).is_file():
         return open_dataset(folder / DATASET, root=manifest.root)
-    seed = document.get("optimisation", {}).get("seed", 0)
-    logger.warning("%s has no splits; some were made, with no artist in two of them: %s.", source, folder / DATASET)
+    optimisation = (document or {}).get("optimisation", {})
+    seed = optimisation.get("seed", 0) if isinstance(optimisation, Mapping) else 0
+    apart = "artist" if any(manifest.artists) else "file (artists are not known)"
+    logger.warning("%s has no splits; some were made, with no %s in two of them: %s.", source, apart, folder / DATASET)
     return make_splits(manifest, seed=seed if isinstance(seed, int) else 0)
 
 
-def _check_source(document: Mapping[str, Any], source: Path | None, folder: Path) -> None:
-    """See that a run is gone on with as what it began as.
+def _resolve(document: Mapping[str, Any], source: Path | None, manifest: Manifest, place: str) -> Recipe:
+    """Complete the recipe that was given.
 
     Raises
     ------
     TrainingError
-        When it began with other weights, or with none.
+        When it cannot be followed.
     """
+    if source is not None:
+        document = _add_transfer(document, source, place)
+    recipe = resolve_recipe(document, n_tags=len(manifest.tags), place=place)
+    if source is None and recipe.transfer != TransferRecipe():
+        msg = f"{place} has a table 'transfer', which is for finetuning; leave it out, or `tagcli finetune` weights."
+        raise TrainingError(msg)
+    return recipe
+
+
+def _read_recipe(run: RunFolder, source: Path | None, manifest: Manifest) -> Recipe:
+    """Read the recipe of a run that is gone on with, as what it began as and with the same data.
+
+    Raises
+    ------
+    TrainingError
+        When it began with other weights, or with none, or with other data.
+    """
+    document, place = read_document(run.config), f"The recipe {run.config}"
     facts = document.get("run", {})
-    begun_with = facts.get("source_sha256", "") if isinstance(facts, Mapping) else ""
-    given = "" if source is None else hash_file(source)
-    if begun_with != given:
+    facts = facts if isinstance(facts, Mapping) else {}
+    begun_with = facts.get("source_sha256", "")
+    if begun_with != ("" if source is None else hash_file(source)):
         command = f"tagcli finetune {facts.get('source')}" if begun_with else "tagcli train"
-        msg = (
-            f"{folder} was begun by `{command}` and cannot be gone on with otherwise; name the same, or another folder."
-        )
-        raise TrainingError(msg, path=folder)
+        msg = f"{run.path} was begun by `{command}` and is gone on with by that only; or choose another folder."
+        raise TrainingError(msg, path=run.path)
+    if facts.get("data_fingerprint", manifest.fingerprint) != manifest.fingerprint:
+        msg = f"{manifest.name} is not the data set any more that {run.path} was begun with; train into another folder."
+        raise TrainingError(msg, path=run.path)
+    return resolve_recipe(document, n_tags=len(manifest.tags), place=place)
 
 
 def _choose_device(name: str, ranks: Ranks) -> torch.device:
