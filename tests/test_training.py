@@ -21,7 +21,7 @@ from tagcli.errors import CheckpointError, DatasetError, TrainingError
 from tagcli.models.config import ARCHITECTURES
 from tagcli.models.convnet import ConvNet
 from tagcli.training.augmentation import draw_variation, order_epoch
-from tagcli.training.beginning import begin_fresh, begin_from
+from tagcli.training.beginning import begin_fresh, begin_from, make_header
 from tagcli.training.learner import Learner, LearningBatch, mask_stripes, masked_loss, mix
 from tagcli.training.loop import choose_precision
 from tagcli.training.optimisation import count_plateaus, make_optimizer, rate_at, set_rate, weigh_positives
@@ -225,10 +225,8 @@ class TestSteps:
 
 @pytest.fixture
 def tiny_header(toy):
-    from tagcli.training.session import _make_header
-
     recipe = resolve_recipe(TINY, n_tags=2, place="x")
-    return _make_header(RunFolder(Path("tiny")), recipe, toy, toy.select("train"), None)
+    return make_header(Path("tiny"), recipe, toy, toy.select("train"), None)
 
 
 @pytest.fixture

@@ -154,7 +154,8 @@ def follow_training(
     """Train, tell how it goes, and print what came of it."""
     from tagcli.audio.quiet import quiet_decoders
     from tagcli.cli.training_display import TrainingDisplay
-    from tagcli.training.session import open_split_dataset, run_training
+    from tagcli.training.examples import open_split_dataset
+    from tagcli.training.session import run_training
 
     manifest = open_split_dataset(dataset, root=audio, folder=out, resumes=resumes, document=document)
     with (

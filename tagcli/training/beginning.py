@@ -1,17 +1,21 @@
 """What a training begins with: fresh weights, or those of a checkpoint under a new head."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
 
-from tagcli.checkpoint import CheckpointHeader, load_tensors, read_header
+from tagcli import __version__
+from tagcli.checkpoint import CheckpointHeader, Provenance, hash_artists, load_tensors, read_header
+from tagcli.datasets.manifest import Manifest
 from tagcli.errors import CheckpointError, TrainingError
 from tagcli.evaluation import match_tags
 from tagcli.models.inference import NEGLIGIBLE_WEIGHT
 from tagcli.training.learner import Learner
 from tagcli.training.recipe import Recipe
+from tagcli.weights.vocabularies import describe_tags
 
 FINETUNE_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
@@ -74,6 +78,52 @@ def transfer_tables(path: Path) -> dict[str, dict[str, object]]:
     recipe = Recipe(front_end=header.front_end, clip=header.clip, model=header.architecture).to_document()
     del recipe["model"]["n_tags"]
     return {name: recipe[name] for name in ("front_end", "clip", "model")}
+
+
+def make_header(
+    folder: Path, recipe: Recipe, manifest: Manifest, learned: Manifest, source: Path | None
+) -> CheckpointHeader:
+    """Say what the checkpoints of a training are.
+
+    Parameters
+    ----------
+    folder
+        The run; the checkpoint is called as it is.
+    recipe
+        Front end, clips and network.
+    manifest, learned
+        The data set, and those of its examples that are learned from.
+    source
+        The checkpoint that training begins with, whose licence and artists are handed on; None for fresh weights.
+    """
+    artists = hash_artists(learned.artists)
+    data = f"{manifest.name}: {len(learned)} examples by {len(artists)} artists ({', '.join(recipe.data.train)})"
+    provenance = Provenance(
+        source=f"trained by tagcli {__version__}",
+        source_sha256=manifest.fingerprint,
+        licence="not stated; those of the music and its labels may bind it",
+        citation="",
+        training_data=data,
+        artists=artists,
+    )
+    if source is not None:
+        older = read_header(source).provenance
+        provenance = replace(
+            provenance,
+            source=f"finetuned by tagcli {__version__} from {older.source}",
+            licence=older.licence,
+            citation=older.citation,
+            training_data=f"{older.training_data}; then {data}",
+            artists=tuple(sorted({*older.artists, *provenance.artists})),
+        )
+    return CheckpointHeader(
+        name=folder.resolve().name,
+        front_end=recipe.front_end,
+        clip=recipe.clip,
+        architecture=recipe.model,
+        vocabulary=describe_tags(manifest.name, manifest.tags),
+        provenance=provenance,
+    )
 
 
 def _flush(tensor: torch.Tensor) -> torch.Tensor:

@@ -3,26 +3,22 @@
 import logging
 from collections.abc import Generator, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 
 from tagcli import __version__
-from tagcli.checkpoint import CheckpointHeader, Provenance, hash_artists, read_header
+from tagcli.checkpoint import read_header
 from tagcli.cores import count_cores
-from tagcli.datasets import open_dataset
-from tagcli.datasets.audio import DecodedAudio, ExampleAudio
-from tagcli.datasets.clip_cache import ClipCache
-from tagcli.datasets.clip_filling import CachePlan, CacheProgress, build_cache, plan_cache
+from tagcli.datasets.clip_filling import CachePlan, CacheProgress
 from tagcli.datasets.manifest import Manifest
 from tagcli.datasets.manifest_file import write_manifest
-from tagcli.datasets.splits import make_splits
 from tagcli.errors import TrainingError
 from tagcli.files import hash_file
 from tagcli.tagger.device import choose_device, prepare_device
-from tagcli.training.beginning import begin_fresh, begin_from, transfer_tables
+from tagcli.training.beginning import begin_fresh, begin_from, make_header, transfer_tables
+from tagcli.training.examples import fill_cache, open_audio
 from tagcli.training.holdout import HoldOutResult, NotJudged, judge
 from tagcli.training.loop import TrainingTask, train
 from tagcli.training.ranks import Ranks
@@ -31,7 +27,6 @@ from tagcli.training.recipe_document import read_document, resolve_recipe
 from tagcli.training.reports import Beginning, EpochReport, StepReport, Summary
 from tagcli.training.run_folder import DATASET, RunFolder
 from tagcli.training.steps import StepPlan
-from tagcli.weights.vocabularies import describe_tags
 
 logger = logging.getLogger(__name__)
 
@@ -103,16 +98,16 @@ def run_training(
         chosen = manifest.select(*recipe.data.train, *recipe.data.validation)
         if recipe.data.cache == "waveforms":
             if ranks.local_rank == 0:  # each machine has a cache of its own
-                yield from _fill_cache(chosen, recipe, n_workers)
+                yield from fill_cache(chosen, recipe, n_workers)
             ranks.wait()
-        train_audio, missing = _open_audio(chosen.select(*recipe.data.train), recipe)
+        train_audio, missing = open_audio(chosen.select(*recipe.data.train), recipe)
         validation_audio = None
         if recipe.data.validation:
-            validation_audio, more = _open_audio(chosen.select(*recipe.data.validation), recipe)
+            validation_audio, more = open_audio(chosen.select(*recipe.data.validation), recipe)
             missing += more
         audios = [train_audio, *([validation_audio] if validation_audio else [])]
         ranks.agree(" ".join(audio.manifest.fingerprint for audio in audios), what="examples that can be heard")
-        header = _make_header(run, recipe, manifest, train_audio.manifest, source)
+        header = make_header(run.path, recipe, manifest, train_audio.manifest, source)
         learner = begin_fresh(header, recipe) if source is None else begin_from(source, header, recipe)
         task = TrainingTask(
             recipe=recipe,
@@ -138,39 +133,6 @@ def run_training(
                 yield judge(run, source, manifest, recipe, device=device, n_workers=n_workers, keeps_worse=keeps_worse)
     finally:
         ranks.leave()
-
-
-def open_split_dataset(
-    source: Path, *, root: Path | None, folder: Path, resumes: bool, document: Mapping[str, Any] | None
-) -> Manifest:
-    """Read a data set for a training; one without splits gets some, with no artist in two of them.
-
-    Parameters
-    ----------
-    source, root
-        See `tagcli.datasets.open_dataset`.
-    folder
-        The run; when it is gone on with, it knows the splits that were made.
-    resumes
-        Whether it is.
-    document
-        The recipe: its seed chooses the splits.
-
-    Raises
-    ------
-    DatasetError
-        When the data set cannot be read or split.
-    """
-    manifest = open_dataset(source, root=root)
-    if any(manifest.splits):
-        return manifest
-    if resumes and (folder / DATASET).is_file():
-        return open_dataset(folder / DATASET, root=manifest.root)
-    optimisation = (document or {}).get("optimisation", {})
-    seed = optimisation.get("seed", 0) if isinstance(optimisation, Mapping) else 0
-    apart = "artist" if any(manifest.artists) else "file (artists are not known)"
-    logger.warning("%s has no splits; some were made, with no %s in two of them: %s.", source, apart, folder / DATASET)
-    return make_splits(manifest, seed=seed if isinstance(seed, int) else 0)
 
 
 def _resolve(document: Mapping[str, Any], source: Path | None, manifest: Manifest, place: str) -> Recipe:
@@ -255,76 +217,3 @@ def _begin_folder(
         **({} if source is None else {"source": str(source), "source_sha256": hash_file(source)}),
     }
     folder.write_config({**recipe.to_document(), "run": facts})
-
-
-def _fill_cache(manifest: Manifest, recipe: Recipe, n_workers: int) -> Generator[Report, None, None]:
-    """Decode what is not in the cache yet."""
-    plan = plan_cache(manifest, sample_rate=recipe.front_end.sample_rate, max_seconds=recipe.data.cache_seconds)
-    yield plan
-    yield from build_cache(plan, n_workers=n_workers)
-
-
-def _open_audio(manifest: Manifest, recipe: Recipe) -> tuple[ExampleAudio, list[str]]:
-    """Open the examples that can be heard; also why the others cannot.
-
-    Raises
-    ------
-    TrainingError
-        When none can.
-    """
-    sample_rate, seconds = recipe.front_end.sample_rate, recipe.data.cache_seconds
-    if recipe.data.cache == "waveforms":
-        missing = dict(ClipCache(manifest, sample_rate=sample_rate, max_seconds=seconds).missing)
-    else:
-        missing = {row: why for row in range(len(manifest)) if (why := _look(manifest.locate(row))) is not None}
-    reasons = list(missing.values())
-    if len(missing) == len(manifest):
-        msg = f"No example of {manifest.name} can be heard ({reasons[0].rstrip('.')}); give --audio, or look by check."
-        raise TrainingError(msg)
-    if missing:
-        manifest = manifest.take([row for row in range(len(manifest)) if row not in missing])
-    if recipe.data.cache == "waveforms":
-        return ClipCache(manifest, sample_rate=sample_rate, max_seconds=seconds), reasons
-    return DecodedAudio(manifest, sample_rate=sample_rate, max_seconds=seconds), reasons
-
-
-def _look(path: Path) -> str | None:
-    """Say why a file cannot be heard, as far as a look at it tells."""
-    try:
-        return None if path.stat().st_size else f"{path} is empty"
-    except OSError as error:
-        return f"{path} cannot be read ({error.strerror})"
-
-
-def _make_header(
-    folder: RunFolder, recipe: Recipe, manifest: Manifest, learned: Manifest, source: Path | None
-) -> CheckpointHeader:
-    """Say what the checkpoints of this training are."""
-    artists = hash_artists(learned.artists)
-    data = f"{manifest.name}: {len(learned)} examples by {len(artists)} artists ({', '.join(recipe.data.train)})"
-    provenance = Provenance(
-        source=f"trained by tagcli {__version__}",
-        source_sha256=manifest.fingerprint,
-        licence="not stated; those of the music and its labels may bind it",
-        citation="",
-        training_data=data,
-        artists=artists,
-    )
-    if source is not None:
-        older = read_header(source).provenance
-        provenance = replace(
-            provenance,
-            source=f"finetuned by tagcli {__version__} from {older.source}",
-            licence=older.licence,
-            citation=older.citation,
-            training_data=f"{older.training_data}; then {data}",
-            artists=tuple(sorted({*older.artists, *provenance.artists})),
-        )
-    return CheckpointHeader(
-        name=folder.path.resolve().name,
-        front_end=recipe.front_end,
-        clip=recipe.clip,
-        architecture=recipe.model,
-        vocabulary=describe_tags(manifest.name, manifest.tags),
-        provenance=provenance,
-    )
