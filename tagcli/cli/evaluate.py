@@ -140,6 +140,10 @@ def evaluate(
             msg = "it is missing; only with --scores one name will do"
             raise typer.BadParameter(msg, param_hint="DATASET")
         name, dataset = _STORED, Path(name)
+    if figure is not None:
+        from tagcli.figures.evaluation import check_drawable, draw_evaluation
+
+        check_drawable()
     _check_outputs((output, figure, save_scores, save), (dataset, *filter(None, [scores])))
     data = open_dataset(dataset, root=audio, from_fields="genre" if library else None)
     manifest, chosen = _choose_split(data, split)
@@ -179,8 +183,6 @@ def evaluate(
         disagreements=find_disagreements(aligned, n_most=n_most) if n_most else None,
     )
     if figure is not None:
-        from tagcli.figures.evaluation import draw_evaluation
-
         with open_output(figure, binary=True) as file:
             draw_evaluation(evaluation, file, format_=figure.suffix.lower().removeprefix("."))
     with open_output(output) as stream:

@@ -38,8 +38,7 @@ class TrainingDisplay:
         self._folder = folder
         self._talks = is_first and not is_quiet
         self._is_first = is_first
-        self._with_board = with_board and is_first
-        self._board: Board | None = None
+        self._board = Board(folder / "tensorboard") if with_board and is_first else None
         self._bar: Any = None
         self._n_epochs = 0
         self._n_train = 0
@@ -91,9 +90,7 @@ class TrainingDisplay:
         else:
             what = "best" if summary.is_new else "nothing was left to learn; best"
             figures = _describe(summary.roc_auc, summary.pr_auc, summary.n_tags)
-            typer.echo(
-                f"{self._folder}: {what} after epoch {summary.best_epoch + 1}, {figures} on the validation split"
-            )
+            typer.echo(f"{self._folder}: {what} after epoch {summary.best_epoch + 1}, {figures}")
             if isinstance(hold_out, HoldOutResult):
                 print_hold_out(hold_out)
         if isinstance(hold_out, NotJudged):
@@ -129,8 +126,6 @@ class TrainingDisplay:
             typer.echo(f"Decoding {len(plan.tasks)} examples into {plan.folder} ({size}).", err=True)
 
     def _show_beginning(self, beginning: Beginning) -> None:
-        if self._with_board:
-            self._board = Board(self._folder / "tensorboard")
         self._n_epochs, self._n_train = beginning.recipe.optimisation.epochs, beginning.n_train
         if not self._talks:
             return

@@ -16,6 +16,21 @@ _WIDTH, _HEAD, _LINE = 9.0, 1.6, 0.19  # inches
 _DOTS_PER_INCH = 150
 
 
+def check_drawable() -> None:
+    """See that pictures can be drawn, before anything is computed for one.
+
+    Raises
+    ------
+    OutputError
+        When matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401  # only whether it is there
+    except ImportError as error:
+        msg = "Pictures need matplotlib; install it with `pip install 'tagcli[figures]'`."
+        raise OutputError(msg) from error
+
+
 def draw_evaluation(evaluation: Evaluation, file: IO[bytes], *, format_: str) -> None:
     """Draw ROC-AUC and PR-AUC of each tag, sorted by the former, with 95 % intervals and the macro means.
 
@@ -33,11 +48,9 @@ def draw_evaluation(evaluation: Evaluation, file: IO[bytes], *, format_: str) ->
     OutputError
         When matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # without pyplot: no windows, and no state that outlives the picture
-    except ImportError as error:
-        msg = "Pictures need matplotlib; install it with `pip install 'tagcli[figures]'`."
-        raise OutputError(msg) from error
+    check_drawable()
+    from matplotlib.figure import Figure  # without pyplot: no windows, and no state that outlives the picture
+
     tags = sorted(
         (tag for tag in evaluation.per_tag if not math.isnan(tag.roc_auc.value)), key=lambda tag: tag.roc_auc.value
     )

@@ -1,5 +1,6 @@
 """A training as TensorBoard shows it; the package is an extra."""
 
+from functools import partial
 from pathlib import Path
 
 from tagcli.errors import TrainingError
@@ -12,7 +13,7 @@ class Board:
     Parameters
     ----------
     folder
-        Where to.
+        Where to; it is made when the first numbers are written.
 
     Raises
     ------
@@ -26,10 +27,13 @@ class Board:
         except ImportError as error:
             msg = "TensorBoard is not installed; run `pip install 'tagcli[tensorboard]'`, or leave --tensorboard out."
             raise TrainingError(msg) from error
-        self._writer = SummaryWriter(str(folder))
+        self._open = partial(SummaryWriter, str(folder))
+        self._writer: SummaryWriter | None = None
 
     def write(self, report: EpochReport) -> None:
         """Write the numbers of an epoch."""
+        if self._writer is None:
+            self._writer = self._open()
         numbers = {
             "loss": report.loss,
             "validation/roc_auc": report.roc_auc,
@@ -42,4 +46,5 @@ class Board:
 
     def close(self) -> None:
         """Write what waits."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
