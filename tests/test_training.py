@@ -326,14 +326,15 @@ class TestLearner:
 
 class TestTraining:
     def test_it_learns_what_is_easy(self, toy, tmp_path):
-        reports = run(toy, tmp_path / "run", change(TINY, optimisation={"epochs": 8}))
+        document = change(TINY, optimisation={"epochs": 16, "learning_rate": 3e-2})  # enough for any of four seeds
+        reports = run(toy, tmp_path / "run", document)
         beginning = next(report for report in reports if isinstance(report, Beginning))
         assert (beginning.n_train, beginning.n_validation, beginning.n_missing) == (N_TRAIN, N_VALIDATION, 0)
         epochs = epochs_of(reports)
         assert epochs[-1].loss < 0.5 * epochs[0].loss
-        assert max(report.roc_auc for report in epochs) > 0.9
+        assert max(report.roc_auc for report in epochs) == 1.0
         steps = [report for report in reports if isinstance(report, StepReport)]
-        assert sum(step.n_clips for step in steps) == 8 * N_TRAIN
+        assert sum(step.n_clips for step in steps) == 16 * N_TRAIN
 
     def test_the_run_says_everything(self, toy, tmp_path):
         import tomllib
@@ -558,8 +559,8 @@ class TestTraining:
         assert not (tmp_path / "executed").exists()
 
     def test_bfloat16_learns_too(self, toy, tmp_path):
-        document = change(TINY, optimisation={"precision": "bfloat16", "epochs": 8})
-        assert max(report.roc_auc for report in epochs_of(run(toy, tmp_path / "run", document))) > 0.9
+        document = change(TINY, optimisation={"precision": "bfloat16", "epochs": 16, "learning_rate": 3e-2})
+        assert max(report.roc_auc for report in epochs_of(run(toy, tmp_path / "run", document))) == 1.0
 
     def test_precision_is_float32_on_a_cpu_unless_asked_for(self):
         assert choose_precision("auto", torch.device("cpu")) is torch.float32

@@ -32,7 +32,7 @@ def place_below(path: str, root: Path, *, place: str, table: Path) -> str:
     if path and ".." not in path and path[0] not in "./\\" and path[1:2] != ":" and "/./" not in path:
         return path
     top = os.path.abspath(root)  # noqa: PTH100  # resolve would follow links, which the user has set
-    whole = os.path.abspath(root / path)  # noqa: PTH100
+    whole = os.path.abspath(root / path)  # noqa: PTH100  # the same
     if Path(whole) != Path(top) and Path(whole).is_relative_to(top):
         return Path(whole).relative_to(top).as_posix()
     msg = f"{place} of {table} leads out of {root} ({path!r}); give the folder that holds the audio with --audio."

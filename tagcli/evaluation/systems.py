@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -115,5 +116,4 @@ def _to_texts(array: npt.NDArray[np.generic]) -> tuple[str, ...]:
 
 def _find_twice(names: tuple[str, ...]) -> str:
     """Find a name that occurs twice."""
-    seen: set[str] = set()
-    return next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    return next(name for name, count in Counter(names).items() if count > 1)
