@@ -30,7 +30,8 @@ from torch.nn import functional
 from tagcli.datasets.manifest import Manifest
 from tagcli.models.convnet import ConvNet
 from tagcli.tagger.device import choose_device, prepare_device
-from tagcli.training.learner import Learner, LearningBatch, masked_loss
+from tagcli.training.learner import Learner, LearningBatch
+from tagcli.training.losses import label_loss
 from tagcli.training.optimisation import make_optimizer
 from tagcli.training.recipe import Recipe
 from tagcli.training.recipe_document import resolve_recipe
@@ -44,7 +45,7 @@ def make_batch(recipe: Recipe, n_clips: int, device: torch.device) -> LearningBa
     generator = torch.Generator().manual_seed(0)
     return LearningBatch(
         waveforms=(0.1 * torch.randn(n_clips, recipe.clip.n_samples, generator=generator)).to(device),
-        labels=(torch.rand(n_clips, N_TAGS, generator=generator) < 0.1).float().to(device),
+        wanted=(torch.rand(n_clips, N_TAGS, generator=generator) < 0.1).float().to(device),
         known=torch.ones(n_clips, N_TAGS, device=device),
         n_known=n_clips * N_TAGS,
         gains=torch.ones(n_clips, device=device),
@@ -82,7 +83,7 @@ def make_forms(recipe: Recipe, batch: LearningBatch, device: torch.device) -> di
     def run_step(*, is_half: bool) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
             logits = learner(batch)
-        loss = masked_loss(logits, batch, positive_weights=None)
+        loss = label_loss()(logits, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)

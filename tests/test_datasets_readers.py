@@ -615,6 +615,37 @@ def test_folders_called_as_splits_are_splits(tmp_path, music, encode):
     assert set(open_dataset(tmp_path).tags) == {"train", "valid", "test", "blues"}
 
 
+def test_without_labels_any_folder_of_audio_will_do(tmp_path, music, encode, caplog):
+    for name in ("top.wav", "Band/a.wav", "Band/Album/b.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        encode(tmp_path / name, music(1.0, 8000, n_channels=1), 8000)
+    found = open_dataset(tmp_path, wants_labels=False)
+    assert (found.tags, found.labels.shape, found.known.shape) == ((), (3, 0), (3, 0))
+    assert dict(zip(found.paths, found.artists, strict=True)) == {
+        "top.wav": "",
+        "Band/a.wav": "Band",
+        "Band/Album/b.wav": "Album",
+    }
+    assert set(found.splits) == {""}
+    assert "names of their folders (2), or not known (1)" in caplog.text
+    refuse(tmp_path / "Band" / "Album", "no sub-folder with audio")
+    (tmp_path / "empty").mkdir()
+    refuse(tmp_path / "empty", "No audio was found", wants_labels=False)
+
+
+def test_without_labels_folders_called_as_splits_are_splits_all_the_same(tmp_path, music, encode):
+    for name in ("top.wav", "Train/a.wav", "test/Band/b.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        encode(tmp_path / name, music(1.0, 8000, n_channels=1), 8000)
+    found = open_dataset(tmp_path, wants_labels=False)
+    rows = zip(found.paths, found.splits, found.artists, strict=True)
+    assert {path: (split, artist) for path, split, artist in rows} == {
+        "top.wav": ("", ""),
+        "Train/a.wav": ("train", ""),
+        "test/Band/b.wav": ("test", "Band"),
+    }
+
+
 def test_a_folder_without_audio_is_refused(tmp_path, music, encode):
     refuse(tmp_path, "No audio was found")
     encode(tmp_path / "a.wav", music(0.2, 8000, n_channels=1), 8000)

@@ -116,7 +116,7 @@ class TestPlan:
             for step, same in zip(rest, whole[start:], strict=True):
                 assert (step.n_examples, step.n_known) == (same.n_examples, same.n_known)
                 assert [part.requests for part in step.own] == [part.requests for part in same.own]
-                assert all(np.array_equal(a.labels, b.labels) for a, b in zip(step.own, same.own, strict=True))
+                assert all(np.array_equal(a.wanted, b.wanted) for a, b in zip(step.own, same.own, strict=True))
 
     def test_only_what_is_taken_is_drawn(self, monkeypatch):
         drawn = []

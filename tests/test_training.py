@@ -22,8 +22,9 @@ from tagcli.models.config import ARCHITECTURES
 from tagcli.models.convnet import ConvNet
 from tagcli.training.augmentation import draw_variation, order_epoch
 from tagcli.training.beginning import begin_fresh, begin_from, make_header
-from tagcli.training.learner import Learner, LearningBatch, mask_stripes, masked_loss, mix
+from tagcli.training.learner import Learner, LearningBatch, mask_stripes, mix
 from tagcli.training.loop import choose_precision
+from tagcli.training.losses import label_loss
 from tagcli.training.optimisation import count_plateaus, make_optimizer, rate_at, set_rate, weigh_positives
 from tagcli.training.recipe import AugmentationRecipe, OptimisationRecipe, TransferRecipe
 from tagcli.training.recipe_document import change_document, resolve_recipe
@@ -226,7 +227,7 @@ class TestSteps:
 @pytest.fixture
 def tiny_header(toy):
     recipe = resolve_recipe(TINY, n_tags=2, place="x")
-    return make_header(Path("tiny"), recipe, toy, toy.select("train"), None)
+    return make_header(Path("tiny"), recipe, toy, toy.select("train"))
 
 
 @pytest.fixture
@@ -238,7 +239,7 @@ def make_batch(n_clips=3, *, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return LearningBatch(
         waveforms=0.1 * torch.randn(n_clips, 8000, generator=generator),
-        labels=(torch.rand(n_clips, 2, generator=generator) < 0.5).float(),
+        wanted=(torch.rand(n_clips, 2, generator=generator) < 0.5).float(),
         known=torch.ones(n_clips, 2),
         n_known=2 * n_clips,
         gains=torch.ones(n_clips),
@@ -266,13 +267,13 @@ class TestLearner:
         part = replace(batch, known=known, n_known=3)
         cells = [
             math.log1p(math.exp(-x)) if y else math.log1p(math.exp(x))
-            for x, y, k in zip(logits.flatten(), batch.labels.flatten(), known.flatten(), strict=True)
+            for x, y, k in zip(logits.flatten(), batch.wanted.flatten(), known.flatten(), strict=True)
             if k
         ]
-        assert masked_loss(logits, part, positive_weights=None).item() == pytest.approx(sum(cells) / 3)
+        assert label_loss()(logits, part).item() == pytest.approx(sum(cells) / 3)
         wild = logits.clone()
         wild[1, 1] = 1e4
-        assert masked_loss(wild, part, positive_weights=None) == masked_loss(logits, part, positive_weights=None)
+        assert label_loss()(wild, part) == label_loss()(logits, part)
 
     @pytest.mark.parametrize("activation", ["relu", "elu"])
     def test_pooling_before_the_activation_is_the_papers_block(self, tiny_header, activation):
@@ -292,7 +293,7 @@ class TestLearner:
         before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
         optimizer = make_optimizer(learner, OptimisationRecipe(), transfer)
         learner.train()
-        masked_loss(learner(make_batch()), make_batch(), positive_weights=None).backward()
+        label_loss()(learner(make_batch()), make_batch()).backward()
         optimizer.step()
         for name, tensor in learner.state_dict().items():
             is_frozen = any(name.startswith(f"model.blocks.{index}.") for index in range(n_frozen))

@@ -78,6 +78,10 @@ def build(
         float | None,
         typer.Option("--threshold", help="Value that a tag of Last.fm's must be above.", show_default="50"),
     ] = None,
+    unlabelled: Annotated[
+        bool,
+        typer.Option("--unlabelled", help="SOURCE is a folder of music, of which no tag is known: for --teacher."),
+    ] = False,
     labels_column: Annotated[
         str | None,
         typer.Option(
@@ -143,12 +147,13 @@ def build(
         root=audio,
         choice=choice,
         from_fields="genre" if from_fields else None,
+        wants_labels=not unlabelled,
         labels_column=labels_column,
         path_template=path_template,
         threshold=threshold,
         split_files=split_files or (),
     )
-    if not manifest.tags:
+    if not manifest.tags and not unlabelled:
         msg = f"{source} has no tags; name the column that has them with --labels-column, or take another source."
         raise DatasetError(msg, path=source)
     manifest = _split(manifest, split=split, folds=folds, seed=seed)

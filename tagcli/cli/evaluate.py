@@ -1,26 +1,26 @@
 """The command `eval`: how well a model, or any other system, knows a data set."""
 
-import logging
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tagcli.cli.evaluation_choices import (
+    check_outputs,
+    check_picture,
+    choose_split,
+    parse_clips,
+    parse_precision,
+    refuse_beside_teacher,
+)
 from tagcli.cli.options import DeviceOption, EvaluationFormat, JobsOption
-from tagcli.errors import ExitCode, OutputError
+from tagcli.errors import ExitCode
 
 if TYPE_CHECKING:
-    from tagcli.audio.clips import ClipChoice
     from tagcli.calibration import TagThreshold
-    from tagcli.datasets import Manifest
     from tagcli.evaluation import Aligned
 
-logger = logging.getLogger(__name__)
-
-_PICTURES = (".png", ".svg", ".pdf")
-_TEST_SPLIT = "test"
 _LIBRARY_DISAGREEMENTS = 20
 _STORED = "-"  # in the place of a model's name
 
@@ -55,6 +55,14 @@ def evaluate(
     compare: Annotated[
         str | None,
         typer.Option("--compare", metavar="OTHER", help="Other weights or stored scores (.npz), on the same draws."),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            metavar="TEACHER",
+            help="Tell how closely NAME follows other weights or stored scores (.npz), whatever the labels.",
+        ),
     ] = None,
     library: Annotated[
         bool, typer.Option("--library", help="Judge by the genre fields of your own music, and find what disagrees.")
@@ -115,45 +123,82 @@ def evaluate(
     with 95 % intervals of a bootstrap over artists or tracks. Tags are matched by their names; what is not known in the
     data set is not judged. Files that cannot be heard are left out, and the exit code is 3.
 
+    With --teacher, labels are neither needed nor looked at: DATASET may be any folder of music. Correlations, ROC-AUC
+    against the teacher's best 3 tags, and common best tags tell how closely the weights follow it.
+
     Example: tagcli eval won2020-msd-fcn mtt.tsv --split test --audio ~/mtt
     """
     from tagcli.cli.evaluation_output import Findings, print_findings
-    from tagcli.cli.listening import Listening, find_system
+    from tagcli.cli.left_out import tell_left_out
+    from tagcli.cli.listening import Listening, find_system, part_stored
     from tagcli.cli.output import open_output
     from tagcli.datasets import open_dataset
-    from tagcli.evaluation import SCORES_SUFFIX, Grouping, align, find_disagreements, write_scores
+    from tagcli.evaluation import Grouping, align, find_disagreements, write_scores
     from tagcli.evaluation import compare as compare_systems
     from tagcli.evaluation import evaluate as evaluate_system
 
-    precision = None if calibrate is None else _parse_precision(calibrate)
+    if teacher is not None:
+        refuse_beside_teacher(
+            {
+                "--compare": compare,
+                "--library": library,
+                "--top-disagreements": top_disagreements,
+                "--calibrate": calibrate,
+                "--save": save,
+                "--figure": figure,
+            }
+        )
+    precision = None if calibrate is None else parse_precision(calibrate)
     if save is not None and (calibrate is None or scores is not None):
         msg = "it takes the thresholds of --calibrate and the weights of a model"
         raise typer.BadParameter(msg, param_hint="--save")
-    if figure is not None and figure.suffix.lower() not in _PICTURES:
-        msg = f"{figure} ends in none of {', '.join(_PICTURES)}"
-        raise typer.BadParameter(msg, param_hint="--figure")
+    if figure is not None:
+        check_picture(figure)
     listening = Listening(
-        choice=_parse_clips(clips), device=device, batch_size=batch_size, n_workers=jobs, is_quiet=bool(ctx.obj)
+        choice=parse_clips(clips), device=device, batch_size=batch_size, n_workers=jobs, is_quiet=bool(ctx.obj)
     )
     if dataset is None:
         if scores is None:
             msg = "it is missing; only with --scores one name will do"
             raise typer.BadParameter(msg, param_hint="DATASET")
         name, dataset = _STORED, Path(name)
+    if name == _STORED and scores is None:
+        msg = f"{_STORED} stands for the name of --scores, which is missing"
+        raise typer.BadParameter(msg, param_hint="NAME")
     if figure is not None:
         from tagcli.figures.evaluation import check_drawable, draw_evaluation
 
         check_drawable()
-    _check_outputs((output, figure, save_scores, save), (dataset, *filter(None, [scores])))
-    data = open_dataset(dataset, root=audio, from_fields="genre" if library else None)
-    manifest, chosen = _choose_split(data, split)
-    system = find_system(None if name == _STORED else name, scores, manifest, listening)
+    others = (part_stored(other)[1] for other in (compare, teacher) if other is not None)
+    check_outputs((output, figure, save_scores, save), (dataset, scores, *others))
+    data = open_dataset(dataset, root=audio, from_fields="genre" if library else None, wants_labels=teacher is None)
+    manifest, chosen = choose_split(data, split)
+    system_name = None if name == _STORED else name
+    grouping = None if by is None else Grouping(by.value)
+    if teacher is not None:
+        from tagcli.cli.agreement import show_agreement
+
+        n_failed = show_agreement(
+            manifest,
+            split=chosen,
+            name=system_name,
+            scores=scores,
+            teacher=teacher,
+            listening=listening,
+            by=grouping,
+            n_replicates=bootstrap,
+            seed=seed,
+            format_=format_,
+            output=output,
+            save_scores=save_scores,
+        )
+        raise typer.Exit(ExitCode.SOME_FAILED if n_failed else ExitCode.DONE)
+    system = find_system(system_name, scores, manifest, listening)
     if save_scores is not None:
         with open_output(save_scores, binary=True) as file:
             write_scores(system.scores, file)
     aligned = align(manifest, system.scores)
-    _tell_left_out(aligned)
-    grouping = None if by is None else Grouping(by.value)
+    tell_left_out(aligned)
     evaluation = evaluate_system(
         aligned,
         split=chosen,
@@ -165,10 +210,9 @@ def evaluate(
     )
     comparison, n_failed = None, system.n_failed
     if compare is not None:
-        is_stored = Path(compare).suffix == SCORES_SUFFIX
-        other = find_system(None if is_stored else compare, Path(compare) if is_stored else None, manifest, listening)
+        other = find_system(*part_stored(compare), manifest, listening)
         other_aligned = align(manifest, other.scores)
-        _tell_left_out(other_aligned)
+        tell_left_out(other_aligned)
         comparison = compare_systems(aligned, other_aligned, by=grouping, n_replicates=bootstrap, seed=seed)
         n_failed += other.n_failed
     thresholds = None if precision is None else _calibrate(aligned, precision)
@@ -189,65 +233,6 @@ def evaluate(
         print_findings(findings, format_, stream)
     if n_failed:
         raise typer.Exit(ExitCode.SOME_FAILED)
-
-
-def _parse_clips(text: str) -> "ClipChoice":
-    """Read the value of --clips."""
-    from tagcli.audio.clips import ClipChoice
-
-    try:
-        return ClipChoice.parse(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--clips") from error
-
-
-def _parse_precision(text: str) -> float:
-    """Read the value of --calibrate."""
-    measure, _, number = text.partition("=")
-    try:
-        precision = float(number)
-    except ValueError:
-        precision = 0.0
-    if measure != "precision" or not 0 < precision <= 1:
-        msg = f"{text!r} is no precision such as precision=0.8, above 0 and at most 1"
-        raise typer.BadParameter(msg, param_hint="--calibrate")
-    return precision
-
-
-def _check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
-    """Refuse files for results that are one another, or what is read."""
-    given = [path.resolve() for path in outputs if path is not None and str(path) != "-"]
-    for path in given:
-        if given.count(path) > 1 or path in {source.resolve() for source in inputs}:
-            msg = f"{path} is wanted for two things, and would be lost for one; give each its own file."
-            raise OutputError(msg, path=path)
-
-
-def _choose_split(manifest: "Manifest", wanted: str | None) -> "tuple[Manifest, str | None]":
-    """Take the part that is to be judged by; the test split unless another one is wanted."""
-    chosen = wanted or (_TEST_SPLIT if _TEST_SPLIT in manifest.splits else None)
-    if chosen is not None:
-        return manifest.select(chosen), chosen
-    if any(manifest.splits):
-        logger.warning("%s has no split %r; all of its examples are taken.", manifest.name, _TEST_SPLIT)
-    return manifest, None
-
-
-def _tell_left_out(aligned: "Aligned") -> None:
-    """Tell what is not judged, and why."""
-    name, dataset, match = aligned.system, aligned.manifest.name, aligned.match
-    for tags, owner, other in ((match.only_system, name, dataset), (match.only_dataset, dataset, name)):
-        if tags:
-            logger.warning(
-                "Left out are %d tags that only %s has, not %s: %s.", len(tags), owner, other, ", ".join(tags)
-            )
-    for n_examples, reason in (
-        (aligned.n_unlabelled, "know none of the tags"),
-        (aligned.n_missing, f"have no scores of {name}"),
-        (aligned.n_unheard, "could not be heard"),
-    ):
-        if n_examples:
-            logger.warning("Left out are %d examples that %s.", n_examples, reason)
 
 
 def _calibrate(aligned: "Aligned", precision: float) -> "dict[str, TagThreshold]":

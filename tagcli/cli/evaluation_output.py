@@ -3,19 +3,23 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 from tagcli.calibration import NEVER, TagThreshold
+from tagcli.cli.evaluation_tables import (
+    list_estimate,
+    print_table,
+    round_figure,
+    round_interval,
+    tell_of_intervals,
+    tell_of_seen,
+)
 from tagcli.cli.options import EvaluationFormat
-from tagcli.cli.output import make_printable
-from tagcli.evaluation import Comparison, Difference, Disagreement, Estimate, Evaluation, MeanEvaluation
+from tagcli.evaluation import Comparison, Difference, Disagreement, Evaluation, MeanEvaluation
 from tagcli.evaluation.document import describe_comparison, describe_disagreements, describe_evaluation, nullify
 from tagcli.rows import make_readable
-
-PIPE_WIDTH = 100_000
-"""Columns of a table that is not for a terminal: nothing in it is ever wrapped or cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +123,11 @@ def _flatten_pair(pair: Mapping[str, Any]) -> dict[str, Any]:
 def _print_tables(findings: Findings, stream: TextIO) -> None:
     evaluation = findings.evaluation
     split = f", split {evaluation.split}" if evaluation.split else ""
-    by_seen = f" ({evaluation.n_seen} by artists that it was trained on)" if evaluation.n_seen else ""
-    seen = f", SEEN DATA{by_seen}: an upper bound" if evaluation.is_seen else ""
-    title = f"{evaluation.system} on {evaluation.dataset}{split}: {evaluation.n_examples} examples{seen}"
-    intervals = f"{evaluation.n_replicates} replicates over {evaluation.n_groups} {evaluation.grouping.value}s"
-    caption = f"95 % intervals: {intervals}, seed {evaluation.seed}" if evaluation.n_replicates else "no intervals"
+    n_examples = f"{evaluation.n_examples} examples{tell_of_seen(evaluation)}"
+    title = f"{evaluation.system} on {evaluation.dataset}{split}: {n_examples}"
+    captions = [tell_of_intervals(evaluation)]
     header = ["tag", "category", "+", "-", "ROC-AUC", "95 %", "PR-AUC", "95 %"]
-    _print_table(stream, title, header, _list_means(evaluation), _list_tags(evaluation), caption=caption)
+    print_table(stream, title, header, _list_means(evaluation), _list_tags(evaluation), captions=captions)
     if findings.comparison is not None:
         compared = findings.comparison
         title = f"{compared.system} less {compared.other}: {compared.n_examples} examples, {compared.n_tags} tags"
@@ -135,38 +137,38 @@ def _print_tables(findings: Findings, stream: TextIO) -> None:
             [[name, *_list_difference(pair.roc_auc), *_list_difference(pair.pr_auc)] for name, pair in part.items()]
             for part in (means, tags)
         ]
-        _print_table(stream, title, header, *parts)
+        print_table(stream, title, header, *parts)
     if findings.thresholds is not None:
         rows = [
             [
                 tag,
                 "never" if found.threshold == NEVER else f"{found.threshold:.4f}",
-                _round(found.precision),
-                _round(found.recall),
+                round_figure(found.precision),
+                round_figure(found.recall),
                 f"{found.n_found} of {found.n_positive}",
             ]
             for tag, found in findings.thresholds.items()
         ]
-        _print_table(stream, "Thresholds", ["tag", "threshold", "precision", "recall", "found"], rows)
+        print_table(stream, "Thresholds", ["tag", "threshold", "precision", "recall", "found"], rows)
     if findings.disagreements is not None:
         rows = [
             [
                 make_readable(found.id),
                 found.tag,
                 "carries it" if found.is_labelled else "does not carry it",
-                _round(found.score),
+                round_figure(found.score),
                 f"{found.share:.1%}",
             ]
             for found in findings.disagreements
         ]
         header = ["example", "tag", "label", "score", "on the wrong side of"]
-        _print_table(stream, "Labels and scores that disagree most", header, rows)
+        print_table(stream, "Labels and scores that disagree most", header, rows)
 
 
 def _list_means(evaluation: Evaluation) -> list[list[str]]:
     def list_mean(name: str, category: str, mean: MeanEvaluation) -> list[str]:
         counts = f"{mean.n_tags} tags"
-        return [name, category, counts, "", *_list_estimate(mean.roc_auc), *_list_estimate(mean.pr_auc)]
+        return [name, category, counts, "", *list_estimate(mean.roc_auc), *list_estimate(mean.pr_auc)]
 
     return [
         list_mean("macro", "", evaluation.macro),
@@ -182,55 +184,18 @@ def _list_tags(evaluation: Evaluation) -> list[list[str]]:
             tag.category.value,
             str(tag.n_positive),
             str(tag.n_negative),
-            *_list_estimate(tag.roc_auc),
-            *_list_estimate(tag.pr_auc),
+            *list_estimate(tag.roc_auc),
+            *list_estimate(tag.pr_auc),
         ]
         for tag in evaluation.per_tag
     ]
 
 
-def _list_estimate(estimate: Estimate) -> list[str]:
-    return [_round(estimate.value), _round_interval(estimate.low, estimate.high)]
-
-
 def _list_difference(difference: Difference) -> list[str]:
     return [
-        _round(difference.value),
-        _round(difference.other),
+        round_figure(difference.value),
+        round_figure(difference.other),
         "-" if math.isnan(difference.difference) else f"{difference.difference:+.4f}",
-        _round_interval(difference.low, difference.high, signed=True),
-        _round(difference.p),
+        round_interval(difference.low, difference.high, signed=True),
+        round_figure(difference.p),
     ]
-
-
-def _round(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def _round_interval(low: float, high: float, *, signed: bool = False) -> str:
-    if math.isnan(low):
-        return ""
-    return f"{low:+.4f} to {high:+.4f}" if signed else f"{low:.4f} to {high:.4f}"
-
-
-def _print_table(
-    stream: TextIO, title: str, header: Sequence[str], *parts: Iterable[Sequence[str]], caption: str = ""
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        is_text = name in ("tag", "category", "example", "label")
-        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
-    for part in parts:
-        for row in part:
-            table.add_row(*(Text(make_printable(cell)) for cell in row))
-        table.add_section()
-    width = None if stream.isatty() else PIPE_WIDTH
-    console = Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    lines = [make_printable(title), *(line.rstrip() for line in capture.get().splitlines()), *filter(None, [caption])]
-    stream.write("\n".join(lines) + "\n\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tagcli.audio.clips import ClipChoice
 from tagcli.datasets import Manifest
-from tagcli.evaluation import SystemScores, find_judgeable, match_tags, read_scores
+from tagcli.evaluation import SCORES_SUFFIX, SystemScores, find_judgeable, match_tags, read_scores
 from tagcli.tags import Category
 
 if TYPE_CHECKING:
@@ -67,6 +67,26 @@ class System:
     model: dict[str, str] | None = None
     checkpoint: Path | None = None
     n_failed: int = 0
+
+
+def part_stored(text: str) -> tuple[str | None, Path | None]:
+    """Tell stored scores, by how their file's name ends, from the name of weights: one of the two is None."""
+    return (None, Path(text)) if Path(text).suffix == SCORES_SUFFIX else (text, None)
+
+
+def find_tags(name: str | None, stored: Path | None) -> tuple[str, ...]:
+    """Find the vocabulary of a system that `find_system` gets; nothing is heard for it.
+
+    Raises
+    ------
+    TagcliError
+        When there is no such system.
+    """
+    if stored is not None:
+        return read_scores(stored).tags
+    from tagcli.tagger import open_tagger
+
+    return open_tagger(name).header.vocabulary.tags
 
 
 def find_system(name: str | None, stored: Path | None, manifest: Manifest, listening: Listening) -> System:

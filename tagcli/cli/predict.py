@@ -193,6 +193,8 @@ def predict(
     }
     tally = Tally(n_tracks=len(tracks))
     is_quiet = bool(ctx.obj)
+    if model is None and not is_quiet:
+        _tell_of_default(header.name)
     with ExitStack() as stack:
         stack.enter_context(quiet_decoders())
         writer = make_writer(format_, stack.enter_context(open_output(output)))
@@ -234,6 +236,14 @@ def predict(
         raise typer.Exit(ExitCode.INTERRUPTED)
     if tally.n_failed:
         raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _tell_of_default(name: str) -> None:
+    """Say which weights are used where none are named, and how others are had."""
+    from tagcli.weights.catalogue import FIRST_PULL
+
+    others = f"others: `tagcli weights pull {FIRST_PULL}`, then --model {FIRST_PULL}"
+    typer.echo(f"Tagging with {name}, which comes with tagcli ({others}).", err=True)
 
 
 def _open_memory(stack: ExitStack, tagger: "Tagger", options: "TagOptions", *, retry_failed: bool) -> "Memory | None":

@@ -64,6 +64,14 @@ def train(
             "--front-end", metavar="NAME", help="mel96-12k or mel96-16k.", show_default="the one of the architecture"
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            metavar="NAME[,NAME]",
+            help="Learn what these weights say of the music, not its labels; it needs none.",
+        ),
+    ] = None,
     config: RecipeOption = None,
     settings: SetOption = None,
     epochs: EpochsOption = None,
@@ -77,6 +85,8 @@ def train(
 ) -> None:
     """Train a tagger from scratch. RUN is then a name for --model everywhere.
 
+    With --teacher, DATASET may be any folder of music: what the teachers say of it is learned.
+
     Example: tagcli train set.tsv --out runs/first --epochs 40
     """
     overrides = {
@@ -84,6 +94,7 @@ def train(
         "front_end.name": front_end,
         "optimisation.epochs": epochs,
         "optimisation.seed": seed,
+        "teaching.teachers": [name.strip() for name in teacher.split(",")] if teacher is not None else None,
     }
     given = {key: value for key, value in overrides.items() if value is not None}
     follow_training(
@@ -155,9 +166,19 @@ def follow_training(
     from tagcli.audio.quiet import quiet_decoders
     from tagcli.cli.training_display import TrainingDisplay
     from tagcli.training.examples import open_split_dataset
+    from tagcli.training.recipe_document import list_teachers, read_document
+    from tagcli.training.run_folder import RunFolder
     from tagcli.training.session import run_training
 
-    manifest = open_split_dataset(dataset, root=audio, folder=out, resumes=resumes, document=document)
+    followed = read_document(RunFolder(out).config) if document is None else document
+    manifest = open_split_dataset(
+        dataset,
+        root=audio,
+        folder=out,
+        resumes=resumes,
+        document=document,
+        wants_labels=not list_teachers(followed, place),
+    )
     with (
         quiet_decoders(),
         _tell_of_resuming(out),

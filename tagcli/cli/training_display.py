@@ -14,6 +14,7 @@ from tagcli.datasets.clip_filling import CachePlan, CacheProgress
 from tagcli.evaluation.document import describe_comparison
 from tagcli.training.board import Board
 from tagcli.training.holdout import HoldOutResult, NotJudged
+from tagcli.training.lessons import LessonProgress
 from tagcli.training.ranks import Ranks
 from tagcli.training.reports import Beginning, EpochReport, StepReport, Summary
 from tagcli.training.run_folder import REJECTED
@@ -42,6 +43,7 @@ class TrainingDisplay:
         self._bar: Any = None
         self._n_epochs = 0
         self._n_train = 0
+        self._n_lessons: int | None = None
         self._best: EpochReport | None = None
         self._summary: Summary | None = None
         self._hold_out: HoldOutResult | NotJudged | None = None
@@ -63,6 +65,8 @@ class TrainingDisplay:
                 self._show_plan(report)
             case CacheProgress():
                 self._advance("decoding", report.n_total, report.n_done)
+            case LessonProgress():
+                self._show_lessons(report)
             case Beginning():
                 self._close_bar()
                 self._show_beginning(report)
@@ -125,6 +129,16 @@ class TrainingDisplay:
             size = f"{'' if plan.is_exact else 'about '}{plan.n_bytes / 1e9:.2f} GB"
             typer.echo(f"Decoding {len(plan.tasks)} examples into {plan.folder} ({size}).", err=True)
 
+    def _show_lessons(self, progress: LessonProgress) -> None:
+        if self._n_lessons is None:
+            self._close_bar()
+            self._n_lessons = progress.n_total
+            n_missing = progress.n_total - progress.n_done
+            if n_missing and self._talks:
+                size = f"{progress.n_bytes * n_missing / progress.n_total / 1e9:.2f} GB"
+                typer.echo(f"Preparing {n_missing} lessons in {progress.folder} ({size}).", err=True)
+        self._advance("preparing", progress.n_total, progress.n_done)
+
     def _show_beginning(self, beginning: Beginning) -> None:
         self._n_epochs, self._n_train = beginning.recipe.optimisation.epochs, beginning.n_train
         if not self._talks:
@@ -164,7 +178,7 @@ class TrainingDisplay:
         if self._bar is None:
             from tqdm import tqdm
 
-            unit = "clip" if what == "learning" else "example"
+            unit = {"learning": "clip", "preparing": "lesson"}.get(what, "example")
             self._bar = tqdm(total=n_total, initial=max(0, n_done - 1), unit=unit, desc=what, file=sys.stderr)
         if note:
             self._bar.set_postfix_str(note, refresh=False)

@@ -18,6 +18,7 @@ def open_dataset(
     root: Path | None = None,
     choice: TagChoice = EVERY_TAG,
     from_fields: TagField | None = None,
+    wants_labels: bool = True,
     labels_column: str | None = None,
     path_template: str | None = None,
     threshold: float | None = None,
@@ -35,6 +36,8 @@ def open_dataset(
         Which of its tags.
     from_fields
         The field whose values are the tags, for a music library.
+    wants_labels
+        Whether the tags are wanted. If not, a folder of audio may be of any order: all of it is taken.
     labels_column
         Name of the column with the tags, for a table that calls it otherwise.
     path_template
@@ -53,6 +56,7 @@ def open_dataset(
         root=root,
         column_tags=choice.tags,
         from_fields=from_fields,
+        wants_labels=wants_labels,
         labels_column=labels_column,
         path_template=path_template,
         threshold=threshold,

@@ -10,6 +10,7 @@ from tagcli.audio.clips import ClipChoice, ClipRule, fill_clip
 from tagcli.audio.excerpts import read_excerpt
 from tagcli.audio.reading import MIN_TAIL_SECONDS, MIN_TRACK_SECONDS
 from tagcli.audio.sources import Waveform
+from tagcli.audio.treatment import resample
 from tagcli.datasets.manifest import Manifest
 
 
@@ -81,6 +82,36 @@ class DecodedAudio:
             )
             self._last.row, self._last.waveform = row, waveform
         return self._last.waveform
+
+    def n_samples(self, row: int) -> int:
+        """See `ExampleAudio.n_samples`."""
+        return len(self.read(row))
+
+    def read_part(self, row: int, start: int, n_samples: int) -> Waveform:
+        """See `ExampleAudio.read_part`."""
+        waveform = self.read(row)
+        check_part(start, n_samples, len(waveform))
+        return waveform[start : start + n_samples]
+
+
+class ResampledAudio:
+    """Gives another's waveforms at another rate.
+
+    Parameters
+    ----------
+    audio
+        The other.
+    sample_rate
+        In Hz.
+    """
+
+    def __init__(self, audio: ExampleAudio, sample_rate: int) -> None:
+        self.manifest, self.sample_rate = audio.manifest, sample_rate
+        self._audio = audio
+
+    def read(self, row: int) -> Waveform:
+        """See `ExampleAudio.read`."""
+        return resample(self._audio.read(row), self._audio.sample_rate, self.sample_rate)
 
     def n_samples(self, row: int) -> int:
         """See `ExampleAudio.n_samples`."""

@@ -1,4 +1,4 @@
-"""Folders of audio as data sets: a sub-folder for each tag, or a music library with the genres of its files."""
+"""Folders of audio as data sets: a sub-folder for each tag, a library with the genres of its files, or no labels."""
 
 import logging
 from collections import Counter
@@ -36,8 +36,7 @@ def read_tag_folders(folder: Path, *, root: Path | None) -> Draft:
         When there is no audio in a sub-folder.
     """
     files = _find_files(folder)
-    tops = {below.parts[0] for below in files if len(below.parts) > 1}
-    has_splits = bool(tops) and all(name_split(top) in SPLITS for top in tops)
+    has_splits = _has_splits(files)
     depth = 1 + has_splits
     kept = [below for below in files if len(below.parts) > depth]
     if len(kept) < len(files):
@@ -105,6 +104,43 @@ def read_library(folder: Path, from_fields: TagField, *, root: Path | None) -> D
         labels=labels,
         artists=_choose_artists(below, artists, depth=0),
     )
+
+
+def read_unlabelled(folder: Path, *, root: Path | None) -> Draft:
+    """Take all audio of a folder, with no tags.
+
+    When the sub-folders are all called as splits are (``train``, ``validation``, ``test``), they are the splits. An
+    artist is that of a file's own field, or else the name of the folder that the file lies in.
+
+    Parameters
+    ----------
+    folder, root
+        As of `read_tag_folders`.
+
+    Raises
+    ------
+    DatasetError
+        When there is no audio.
+    """
+    files = _find_files(folder)
+    has_splits = _has_splits(files)
+    tags, labels = number_labels(() for _ in files)
+    in_files = (_read_values(folder / below)[0] for below in files)
+    return Draft.of_files(
+        name=folder.resolve().name,
+        root=root or folder,
+        paths=[below.as_posix() for below in files],
+        tags=tags,
+        labels=labels,
+        splits=[name_split(below.parts[0]) if has_splits and len(below.parts) > 1 else "" for below in files],
+        artists=_choose_artists(files, in_files, depth=int(has_splits)),
+    )
+
+
+def _has_splits(files: Iterable[PurePath]) -> bool:
+    """Tell whether the sub-folders are all called as splits are."""
+    tops = {below.parts[0] for below in files if len(below.parts) > 1}
+    return bool(tops) and all(name_split(top) in SPLITS for top in tops)
 
 
 def _find_files(folder: Path) -> list[PurePath]:

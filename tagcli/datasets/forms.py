@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagcli.datasets.draft import Draft
-from tagcli.datasets.folders import TagField, read_library, read_tag_folders
+from tagcli.datasets.folders import TagField, read_library, read_tag_folders, read_unlabelled
 from tagcli.datasets.jamendo import find_siblings, is_jamendo, read_jamendo
 from tagcli.datasets.lastfm import read_lastfm
 from tagcli.datasets.magnatagatune import (
@@ -37,6 +37,8 @@ class Reading:
         Tags of the columns of a matrix of labels, where no list of them lies with it.
     from_fields
         Which field of a library's files are the tags.
+    wants_labels
+        Whether anything is to be the tags.
     labels_column
         Name of a table's column with the tags.
     path_template
@@ -50,6 +52,7 @@ class Reading:
     root: Path | None = None
     column_tags: tuple[str, ...] | None = None
     from_fields: TagField | None = None
+    wants_labels: bool = True
     labels_column: str | None = None
     path_template: str | None = None
     threshold: float | None = None
@@ -113,6 +116,7 @@ _CSV = Form(
 )
 _JSON = Form(name="JSON", read=lambda path, told: read_json_lines(path, root=told.root))
 _TAG_FOLDERS = Form(name="a folder for each tag", read=lambda path, told: read_tag_folders(path, root=told.root))
+_UNLABELLED = Form(name="a folder of audio", read=lambda path, told: read_unlabelled(path, root=told.root))
 _LIBRARY = Form(
     name="a library",
     read=lambda path, told: read_library(path, told.from_fields or "genre", root=told.root),
@@ -141,7 +145,7 @@ def read_source(path: Path, reading: Reading) -> Draft:
     DatasetError
         When it cannot be read, is of no known form, or is of one for which an option has no meaning.
     """
-    form = find_form(path, from_fields=reading.from_fields)
+    form = find_form(path, from_fields=reading.from_fields, wants_labels=reading.wants_labels)
     for field, option in _OPTIONS.items():
         if getattr(reading, field) is not None and field not in form.options:
             msg = f"{path} is {form.name}, for which {option} has no meaning; leave it out."
@@ -149,7 +153,7 @@ def read_source(path: Path, reading: Reading) -> Draft:
     return form.read(path, reading)
 
 
-def find_form(path: Path, *, from_fields: TagField | None = None) -> Form:
+def find_form(path: Path, *, from_fields: TagField | None = None, wants_labels: bool = True) -> Form:
     """Find the form of a data set.
 
     Of a file decides how it begins: SQLite is Last.fm's tags, ``{`` JSON, and the names of the columns in its first
@@ -162,6 +166,8 @@ def find_form(path: Path, *, from_fields: TagField | None = None) -> Form:
         File or folder.
     from_fields
         Given for a library.
+    wants_labels
+        Whether sub-folders are tags; if not, a folder that nothing else is found in is audio, in whatever order.
 
     Raises
     ------
@@ -169,7 +175,7 @@ def find_form(path: Path, *, from_fields: TagField | None = None) -> Form:
         When it cannot be read, or is of no known form.
     """
     if path.is_dir():
-        return _find_form_of_folder(path, from_fields)
+        return _find_form_of_folder(path, from_fields, wants_labels=wants_labels)
     start = read_start(path)
     if start.startswith(_SQLITE_MAGIC):
         return _LASTFM
@@ -189,7 +195,7 @@ def find_form(path: Path, *, from_fields: TagField | None = None) -> Form:
     return _MANIFEST if set(COLUMNS) <= names <= {*COLUMNS, ID_COLUMN} else _CSV
 
 
-def _find_form_of_folder(folder: Path, from_fields: TagField | None) -> Form:
+def _find_form_of_folder(folder: Path, from_fields: TagField | None, *, wants_labels: bool) -> Form:
     if from_fields is not None:
         return _LIBRARY
     if any(find_lists(folder, split) for split in SPLIT_FILES):
@@ -207,4 +213,4 @@ def _find_form_of_folder(folder: Path, from_fields: TagField | None) -> Form:
     if sets:
         ((first, *_),) = sets
         return Form(name=_JAMENDO.name, read=lambda _, told: _JAMENDO.read(first, told))
-    return _TAG_FOLDERS
+    return _TAG_FOLDERS if wants_labels else _UNLABELLED

@@ -3,6 +3,7 @@
 `tagcli.evaluation.scoring`, which has a model listen, brings torch along and is imported when it is needed.
 """
 
+from tagcli.evaluation.agreement import Agreement, TagAgreement, agree, clear_labels, match_teacher
 from tagcli.evaluation.alignment import Aligned, TagMatch, align, find_judgeable, match_tags
 from tagcli.evaluation.comparison import Comparison, Difference, compare
 from tagcli.evaluation.disagreements import Disagreement, find_disagreements
@@ -12,6 +13,7 @@ from tagcli.evaluation.systems import SCORES_SUFFIX, SystemScores, read_scores, 
 
 __all__ = [
     "SCORES_SUFFIX",
+    "Agreement",
     "Aligned",
     "Comparison",
     "Difference",
@@ -21,14 +23,18 @@ __all__ = [
     "Grouping",
     "MeanEvaluation",
     "SystemScores",
+    "TagAgreement",
     "TagEvaluation",
     "TagMatch",
+    "agree",
     "align",
+    "clear_labels",
     "compare",
     "evaluate",
     "find_disagreements",
     "find_judgeable",
     "match_tags",
+    "match_teacher",
     "read_scores",
     "write_scores",
 ]

@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tagcli.evaluation.agreement import MIN_TOP_EXAMPLES, Agreement, TagAgreement
 from tagcli.evaluation.comparison import Comparison, Difference, PairedFigures
 from tagcli.evaluation.disagreements import Disagreement
 from tagcli.evaluation.evaluating import Estimate, Evaluation, MeanEvaluation, TagEvaluation
+from tagcli.evaluation.pairing import N_TOP_LABELS
 from tagcli.metrics import CONFIDENCE
 
 FORMAT_VERSION = 1
@@ -26,13 +28,7 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "n_unlabelled": evaluation.n_unlabelled,
         "n_missing": evaluation.n_missing,
         "n_unheard": evaluation.n_unheard,
-        "bootstrap": {
-            "confidence": CONFIDENCE,
-            "by": evaluation.grouping.value,
-            "n_groups": evaluation.n_groups,
-            "n_replicates": evaluation.n_replicates,
-            "seed": evaluation.seed,
-        },
+        "bootstrap": _describe_bootstrap(evaluation),
         "macro": _describe_mean(evaluation.macro),
         "micro": _describe_mean(evaluation.micro),
         "by_category": {category.value: _describe_mean(mean) for category, mean in evaluation.by_category.items()},
@@ -40,6 +36,38 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "undefined": list(evaluation.undefined),
         "only_dataset": list(evaluation.only_dataset),
         "only_system": list(evaluation.only_system),
+    }
+
+
+def describe_agreement(agreement: Agreement) -> dict[str, Any]:
+    """Give an agreement as JSON can say it."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "system": agreement.student,
+        "teacher": agreement.teacher,
+        "dataset": agreement.dataset,
+        "split": agreement.split,
+        "is_seen": agreement.is_seen,
+        "n_seen": agreement.n_seen,
+        "n_examples": agreement.n_examples,
+        "n_artists": agreement.n_artists,
+        "n_missing": agreement.n_missing,
+        "n_unheard": agreement.n_unheard,
+        "bootstrap": _describe_bootstrap(agreement),
+        "n_top_labels": N_TOP_LABELS,
+        "min_top_examples": MIN_TOP_EXAMPLES,
+        "macro": {
+            "pearson": _describe_estimate(agreement.pearson),
+            "spearman": _describe_estimate(agreement.spearman),
+            "roc_auc": _describe_estimate(agreement.roc_auc),
+            "n_tags": len(agreement.tested),
+        },
+        "top5_overlap": _describe_estimate(agreement.overlap),
+        "per_tag": [_describe_tag_agreement(tag) for tag in agreement.per_tag],
+        "untested": [tag.tag for tag in agreement.untested],
+        "undefined": list(agreement.undefined),
+        "only_teacher": list(agreement.only_teacher),
+        "only_system": list(agreement.only_student),
     }
 
 
@@ -76,6 +104,16 @@ def nullify(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
+def _describe_bootstrap(found: Evaluation | Agreement) -> dict[str, Any]:
+    return {
+        "confidence": CONFIDENCE,
+        "by": found.grouping.value,
+        "n_groups": found.n_groups,
+        "n_replicates": found.n_replicates,
+        "seed": found.seed,
+    }
+
+
 def _describe_mean(mean: MeanEvaluation) -> dict[str, Any]:
     return {
         "roc_auc": _describe_estimate(mean.roc_auc),
@@ -94,17 +132,24 @@ def _describe_tag(tag: TagEvaluation) -> dict[str, Any]:
         "category": tag.category.value,
         "n_positive": tag.n_positive,
         "n_negative": tag.n_negative,
-        **nullify(
-            {
-                "roc_auc": tag.roc_auc.value,
-                "roc_auc_low": tag.roc_auc.low,
-                "roc_auc_high": tag.roc_auc.high,
-                "pr_auc": tag.pr_auc.value,
-                "pr_auc_low": tag.pr_auc.low,
-                "pr_auc_high": tag.pr_auc.high,
-            }
-        ),
+        **_flatten_estimates({"roc_auc": tag.roc_auc, "pr_auc": tag.pr_auc}),
     }
+
+
+def _describe_tag_agreement(tag: TagAgreement) -> dict[str, Any]:
+    return {
+        "tag": tag.tag,
+        "n_top": tag.n_top,
+        "is_tested": tag.is_tested,
+        **_flatten_estimates({"pearson": tag.pearson, "spearman": tag.spearman, "roc_auc": tag.roc_auc}),
+    }
+
+
+def _flatten_estimates(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
+    figures: dict[str, float] = {}
+    for name, estimate in estimates.items():
+        figures |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return nullify(figures)
 
 
 def _describe_pair(pair: PairedFigures) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from tagcli.artists import artist_key
 from tagcli.checkpoint import hash_artists
+from tagcli.datasets import Manifest
 from tagcli.evaluation.alignment import Aligned
 from tagcli.evaluation.grouping import Grouping, choose_grouping, group_examples
 from tagcli.metrics import Measures, bootstrap, interval, macro, mean_over_tags, measure
@@ -170,10 +171,7 @@ def evaluate(
         for tag, spelled in zip(manifest.tags, aligned.match.system_tags, strict=True)
     ]
 
-    artists = [artist_key(artist) for artist in manifest.artists]
-    known_names = set(trained_on)
-    seen_artists = {artist for artist in set(artists) if not known_names.isdisjoint(hash_artists([artist]))}
-    n_seen = sum(artist in seen_artists for artist in artists)
+    n_seen = count_seen(manifest, trained_on)
 
     def estimate(pick: Callable[[Measures], Values]) -> Estimate:
         low, high = interval(pick(replicates))
@@ -203,7 +201,7 @@ def evaluate(
         is_seen=split == SEEN_SPLIT or n_seen > 0,
         n_seen=n_seen,
         n_examples=len(manifest),
-        n_artists=len(set(artists) - {""}),
+        n_artists=count_artists(manifest),
         n_unlabelled=aligned.n_unlabelled,
         n_missing=aligned.n_missing,
         n_unheard=aligned.n_unheard,
@@ -226,3 +224,16 @@ def evaluate(
         only_dataset=aligned.match.only_dataset,
         only_system=aligned.match.only_system,
     )
+
+
+def count_artists(manifest: Manifest) -> int:
+    """Count the artists that are known, however they are spelled."""
+    return len(set(map(artist_key, manifest.artists)) - {""})
+
+
+def count_seen(manifest: Manifest, trained_on: Collection[str]) -> int:
+    """Count the examples by artists that a system was trained on, as `tagcli.checkpoint.hash_artists` gives them."""
+    known_names = set(trained_on)
+    keys = list(map(artist_key, manifest.artists))
+    seen = {key for key in set(keys) if not known_names.isdisjoint(hash_artists([key]))}
+    return sum(key in seen for key in keys)

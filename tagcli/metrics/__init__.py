@@ -1,5 +1,6 @@
-"""How well scores tell labels apart, tag by tag, and how sure that is."""
+"""How well scores tell labels apart, or follow other scores, tag by tag, and how sure that is."""
 
+from tagcli.metrics.correlation import correlate, rank
 from tagcli.metrics.measures import (
     Mean,
     Measures,
@@ -12,7 +13,7 @@ from tagcli.metrics.measures import (
     micro_roc_auc,
     roc_auc,
 )
-from tagcli.metrics.resampling import CONFIDENCE, Interval, bootstrap, interval, sign_p
+from tagcli.metrics.resampling import CONFIDENCE, Interval, bootstrap, draw_weights, interval, sign_p
 
 __all__ = [
     "CONFIDENCE",
@@ -21,6 +22,8 @@ __all__ = [
     "Measures",
     "average_precision",
     "bootstrap",
+    "correlate",
+    "draw_weights",
     "interval",
     "macro",
     "mean_over_tags",
@@ -28,6 +31,7 @@ __all__ = [
     "measure_tags",
     "micro_average_precision",
     "micro_roc_auc",
+    "rank",
     "roc_auc",
     "sign_p",
 ]

@@ -1,5 +1,6 @@
 """How sure a measure is: the bootstrap over examples, or over groups of them."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -59,26 +60,45 @@ def bootstrap(
         When the shapes differ.
     """
     table = Table.make(labels, scores, known)
-    codes = np.arange(table.n_examples) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    if codes.shape != (table.n_examples,):
-        msg = f"groups of shape {codes.shape} do not fit {table.n_examples} examples"
+    given = np.arange(table.n_examples) if groups is None else np.asarray(groups)
+    if given.shape != (table.n_examples,):
+        msg = f"groups of shape {given.shape} do not fit {table.n_examples} examples"
         raise ValueError(msg)
     if not n_replicates:
         return name_measures(np.empty((2, 0, table.labels.shape[1] + 1)))
     rankings = [*table.rank_tags(), table.rank_all()]
     found = np.full((2, n_replicates, len(rankings)), np.nan)
-    generator = np.random.default_rng(seed)
-    n_groups = int(codes.max(initial=-1)) + 1
+    n_done = 0
     with ThreadPoolExecutor(min(_MOST_THREADS, count_cores())) as executor:
-        for start in range(0, n_replicates, _BLOCK_REPLICATES):
-            n_drawn = min(_BLOCK_REPLICATES, n_replicates - start)
-            counts = _draw(generator, n_groups, n_drawn)
-            is_small = int(counts.max(initial=0)) * table.labels.size <= np.iinfo(np.int32).max
-            weights: Counts = np.take(counts.astype(np.int32 if is_small else np.int64), codes, axis=1)
+        for drawn in draw_weights(given, n_replicates=n_replicates, seed=seed):
+            is_small = int(drawn.max(initial=0)) * table.labels.size <= np.iinfo(np.int32).max
+            weights: Counts = drawn.astype(np.int32) if is_small else drawn
             measured = executor.map(lambda ranking, weights=weights: ranking.measure(weights), reversed(rankings))
             for column, values in zip(reversed(range(len(rankings))), measured, strict=True):
-                found[:, start : start + n_drawn, column] = values
+                found[:, n_done : n_done + len(drawn), column] = values
+            n_done += len(drawn)
     return name_measures(found)
+
+
+def draw_weights(groups: npt.ArrayLike, *, n_replicates: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Draw the replicates of `bootstrap`, some at a time.
+
+    Parameters
+    ----------
+    groups, n_replicates, seed
+        As of `bootstrap`.
+
+    Yields
+    ------
+    numpy.ndarray
+        How often each example is there [shape=(n_drawn, n_examples)].
+    """
+    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+    n_groups = int(codes.max(initial=-1)) + 1
+    generator = np.random.default_rng(seed)
+    for start in range(0, n_replicates, _BLOCK_REPLICATES):
+        counts = _draw(generator, n_groups, min(_BLOCK_REPLICATES, n_replicates - start))
+        yield np.take(counts, codes, axis=1)
 
 
 def interval(replicates: Values) -> Interval:
@@ -117,7 +137,7 @@ def sign_p(differences: Values) -> float:
     return min(1.0, 2 * (n_fewer + 1) / (len(defined) + 1))
 
 
-def _draw(generator: np.random.Generator, n_groups: int, n_replicates: int) -> Counts:
+def _draw(generator: np.random.Generator, n_groups: int, n_replicates: int) -> npt.NDArray[np.int64]:
     """Draw groups with replacement; gives how often each was drawn [shape=(n_replicates, n_groups)]."""
     drawn = generator.integers(max(1, n_groups), size=(n_replicates, n_groups))
     drawn += np.arange(n_replicates)[:, np.newaxis] * n_groups

@@ -15,6 +15,7 @@ from tagcli.evaluation import match_tags
 from tagcli.models.inference import NEGLIGIBLE_WEIGHT
 from tagcli.training.learner import Learner
 from tagcli.training.recipe import Recipe
+from tagcli.training.teachers import Teachers
 from tagcli.weights.vocabularies import describe_tags
 
 FINETUNE_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
@@ -81,7 +82,13 @@ def transfer_tables(path: Path) -> dict[str, dict[str, object]]:
 
 
 def make_header(
-    folder: Path, recipe: Recipe, manifest: Manifest, learned: Manifest, source: Path | None
+    folder: Path,
+    recipe: Recipe,
+    manifest: Manifest,
+    learned: Manifest,
+    *,
+    source: Path | None = None,
+    teachers: Teachers | None = None,
 ) -> CheckpointHeader:
     """Say what the checkpoints of a training are.
 
@@ -95,6 +102,8 @@ def make_header(
         The data set, and those of its examples that are learned from.
     source
         The checkpoint that training begins with, whose licence and artists are handed on; None for fresh weights.
+    teachers
+        Whose artists are handed on; None where labels are learned.
     """
     artists = hash_artists(learned.artists)
     data = f"{manifest.name}: {len(learned)} examples by {len(artists)} artists ({', '.join(recipe.data.train)})"
@@ -106,6 +115,17 @@ def make_header(
         training_data=data,
         artists=artists,
     )
+    if teachers is not None:
+        provenances = [header.provenance for header in teachers.headers]
+        names = ", ".join(header.name for header in teachers.headers)
+        provenance = replace(
+            provenance,
+            source=f"taught by {names}, with tagcli {__version__}",
+            licence="not stated; those of the music and of the teachers may bind it",
+            citation="; ".join(dict.fromkeys(each.citation for each in provenances if each.citation)),
+            training_data=f"{data}, {recipe.teaching.n_variants} variants of each, without labels",
+            artists=tuple(sorted({*artists, *(artist for each in provenances for artist in each.artists)})),
+        )
     if source is not None:
         older = read_header(source).provenance
         provenance = replace(

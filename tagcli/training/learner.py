@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tagcli.checkpoint import CheckpointHeader
 from tagcli.features.config import FrontEndConfig
@@ -24,8 +23,8 @@ class LearningBatch:
     ----------
     waveforms
         [shape=(n_clips, clip_samples)], float32.
-    labels
-        [shape=(n_clips, n_tags)], in [0, 1]; mixed, where examples are.
+    wanted
+        [shape=(n_clips, n_tags)]: labels in [0, 1], mixed where examples are; or the logits of teachers.
     known
         Which cells count [shape=(n_clips, n_tags)], 0 or 1.
     n_known
@@ -39,7 +38,7 @@ class LearningBatch:
     """
 
     waveforms: Tensor
-    labels: Tensor
+    wanted: Tensor
     known: Tensor
     n_known: int
     gains: Tensor
@@ -124,29 +123,6 @@ class Learner(nn.Module):
         """List what is not to change: the first blocks, and the front end when there are any."""
         blocks: list[nn.Module] = list(self.model.blocks)[: self._transfer.n_frozen_blocks]
         return [self.front_end, *blocks] if blocks else []
-
-
-def masked_loss(logits: Tensor, batch: LearningBatch, *, positive_weights: Tensor | None) -> Tensor:
-    """Compute binary cross-entropy over the cells that are known, as its share of the whole batch's mean.
-
-    Parameters
-    ----------
-    logits
-        [shape=(n_clips, n_tags)]
-    batch
-        The labels.
-    positive_weights
-        Weight of the positive cells of each tag [shape=(n_tags,)], if they have any.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar, float32.
-    """
-    cells = functional.binary_cross_entropy_with_logits(
-        logits.float(), batch.labels, pos_weight=positive_weights, reduction="none"
-    )
-    return (cells * batch.known).sum() / max(batch.n_known, 1)
 
 
 def mask_stripes(log_mel: Tensor, *, band_masks: Tensor, frame_masks: Tensor) -> Tensor:

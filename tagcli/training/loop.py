@@ -18,8 +18,9 @@ from tagcli.checkpoint import CheckpointHeader, save_checkpoint
 from tagcli.datasets.audio import ExampleAudio
 from tagcli.datasets.loading import Loaded, load_batches
 from tagcli.errors import CheckpointError, TrainingError
-from tagcli.training.learner import Learner, LearningBatch, masked_loss
-from tagcli.training.optimisation import make_optimizer, rate_at, set_rate, weigh_positives
+from tagcli.training.learner import Learner, LearningBatch
+from tagcli.training.losses import choose_loss
+from tagcli.training.optimisation import make_optimizer, rate_at, set_rate
 from tagcli.training.ranks import Ranks
 from tagcli.training.recipe import Recipe
 from tagcli.training.reports import EpochReport, StepReport, Summary
@@ -47,6 +48,9 @@ class TrainingTask:
         The examples, those of them that can be heard; no validation is None.
     plan
         The steps of every epoch.
+    taught
+        What teachers say of the training examples, as logits [shape=(n_examples, n_tags)]; None where labels are
+        learned.
     """
 
     recipe: Recipe
@@ -54,6 +58,7 @@ class TrainingTask:
     train: ExampleAudio
     validation: ExampleAudio | None
     plan: StepPlan
+    taught: npt.NDArray[np.float32] | None = None
 
 
 def train(
@@ -120,11 +125,9 @@ class _Training:
         self._task, self._learner, self._folder, self._device, self._ranks = task, learner, folder, device, ranks
         self._n_workers = n_workers
         self._recipe = task.recipe
-        manifest, optimisation = task.train.manifest, task.recipe.optimisation
         self._n_steps = task.plan.n_steps
-        positive = weigh_positives(manifest.labels, manifest.known, optimisation)
-        self._positive_weights = None if positive is None else positive.to(device)
-        self._optimizer = make_optimizer(learner, optimisation, self._recipe.transfer)
+        self._loss = choose_loss(task.recipe, task.train.manifest, task.taught, device)
+        self._optimizer = make_optimizer(learner, task.recipe.optimisation, task.recipe.transfer)
         self._precision = choose_precision(self._recipe.optimisation.precision, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._precision is torch.float16)
         self._place = _Place(validations=[])
@@ -209,7 +212,7 @@ class _Training:
             with self._wrapped.no_sync() if waits else nullcontext():  # type: ignore[operator]  # of DistributedDataParallel
                 with torch.autocast(self._device.type, self._precision, enabled=self._precision is not torch.float32):
                     logits = self._wrapped(batch)
-                loss = masked_loss(logits, batch, positive_weights=self._positive_weights)
+                loss = self._loss(logits, batch)
                 self._scaler.scale(loss * self._ranks.n_ranks).backward()  # type: ignore[no-untyped-call]  # as torch
             total += loss.detach()
         if optimisation.max_gradient_norm:
@@ -225,7 +228,7 @@ class _Training:
         is_heard = heard.is_heard & heard.is_heard[::-1] if part.is_mixed else heard.is_heard
         return LearningBatch(
             waveforms=self._bring(heard.waveforms),
-            labels=self._bring(part.labels),
+            wanted=self._bring(part.wanted),
             known=self._bring(part.known * is_heard[:, np.newaxis].astype(np.float32)),
             n_known=n_known,
             gains=self._bring(variation.gains),

@@ -9,6 +9,8 @@ from tagcli.features.config import FrontEndConfig
 from tagcli.models.config import ConvNetConfig
 
 MAX_MASKS = 8  # of each kind
+MAX_PITCH_SEMITONES = 6.0
+MAX_TEMPO_OCTAVES = 0.5
 
 OptimizerName = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine", "plateau"]
@@ -16,6 +18,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PositiveWeights = Literal["none", "balanced"]
 ClipCacheUse = Literal["waveforms", "none"]
 BatchNormPolicy = Literal["update", "keep"]
+TeachingLoss = Literal["scores", "logits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,12 +183,70 @@ class TransferRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeachingRecipe:
+    """What a student learns from its teachers, who hear every variant of an example that it hears itself.
+
+    Parameters
+    ----------
+    teachers
+        Names of their weights; none, where labels are learned.
+    n_variants
+        Variants that are made of each example; an epoch sees all of them.
+    loss
+        Whether the student is to have its teachers' ``scores`` (cross-entropy) or their ``logits`` (squared difference,
+        in standard deviations of each tag). Hinton et al., "Distilling the knowledge in a neural network" (2015),
+        equation 2 and section 2.1.
+    treated_share
+        Share of the variants whose pitch and tempo, and of those whose sound, is changed at all.
+    mixed_share
+        Share of the variants that are mixed with another example, preferably of another artist.
+    mixed_level_db
+        The other example is at most so much softer than the first.
+    pitch_semitones
+        The pitch is changed by up to so much either way.
+    tempo_octaves
+        The tempo is changed by up to so many doublings either way.
+    equaliser_db
+        Bass, treble and a peak in between are changed by up to so much either way.
+    low_pass_share, mp3_share
+        Share of the variants that lose their high frequencies, and that are coded as mp3 with few bits.
+    gain_db
+        The level is changed by up to so much either way.
+    """
+
+    teachers: tuple[str, ...] = ()
+    n_variants: int = 20
+    loss: TeachingLoss = "logits"
+    treated_share: float = 0.7
+    mixed_share: float = 0.5
+    mixed_level_db: float = 12.0
+    pitch_semitones: float = 4.0
+    tempo_octaves: float = 0.25
+    equaliser_db: float = 8.0
+    low_pass_share: float = 0.15
+    mp3_share: float = 0.15
+    gain_db: float = 6.0
+
+    def __post_init__(self) -> None:
+        _require(len(set(self.teachers)) == len(self.teachers), "no teacher is named twice")
+        _require(self.n_variants >= 1, "n_variants begins at 1")
+        shares = (self.treated_share, self.mixed_share, self.low_pass_share, self.mp3_share)
+        _require(min(shares) >= 0 and max(shares) <= 1, "shares lie between 0 and 1")
+        extents = (self.mixed_level_db, self.pitch_semitones, self.tempo_octaves, self.equaliser_db, self.gain_db)
+        _require(min(extents) >= 0, "levels, pitch_semitones and tempo_octaves are not negative")
+        _require(
+            self.pitch_semitones <= MAX_PITCH_SEMITONES and self.tempo_octaves <= MAX_TEMPO_OCTAVES,
+            f"pitch_semitones is at most {MAX_PITCH_SEMITONES:g} and tempo_octaves at most {MAX_TEMPO_OCTAVES:g}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A training, every number of it.
 
     Parameters
     ----------
-    data, augmentation, optimisation, transfer
+    data, augmentation, teaching, optimisation, transfer
         See there.
     front_end, clip, model
         What is trained; the checkpoint carries them, too.
@@ -193,7 +254,7 @@ class Recipe:
     Raises
     ------
     ValueError
-        When the schedule needs a validation and there is none.
+        When the schedule needs a validation and there is none, or something is done to what teachers are to hear.
     """
 
     data: DataRecipe = field(default_factory=DataRecipe)
@@ -201,6 +262,7 @@ class Recipe:
     clip: ClipRule
     model: ConvNetConfig
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
+    teaching: TeachingRecipe = field(default_factory=TeachingRecipe)
     optimisation: OptimisationRecipe = field(default_factory=OptimisationRecipe)
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
 
@@ -209,6 +271,15 @@ class Recipe:
             bool(self.data.validation) or self.optimisation.schedule != "plateau",
             "[optimisation] schedule can be 'plateau' only where [data] validation names a split",
         )
+        if self.teaching.teachers:
+            _require(
+                not self.augmentation.mixup, "[augmentation] mixup is for labels; teachers have [teaching] mixed_share"
+            )
+            _require(
+                self.optimisation.positive_weights == "none",
+                "[optimisation] positive_weights are for labels; what teachers say has none",
+            )
+            _require(self.data.cache == "waveforms", "[data] cache is 'waveforms' where there are teachers")
 
     def to_document(self) -> dict[str, Any]:
         """Give the tables of a TOML file; what is None is left out."""

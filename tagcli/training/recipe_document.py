@@ -11,7 +11,14 @@ from tagcli.audio.clips import ClipRule
 from tagcli.errors import TrainingError
 from tagcli.features.config import FRONT_ENDS, FrontEndConfig
 from tagcli.models.config import ARCHITECTURES, ConvNetConfig
-from tagcli.training.recipe import AugmentationRecipe, DataRecipe, OptimisationRecipe, Recipe, TransferRecipe
+from tagcli.training.recipe import (
+    AugmentationRecipe,
+    DataRecipe,
+    OptimisationRecipe,
+    Recipe,
+    TeachingRecipe,
+    TransferRecipe,
+)
 from tagcli.typed import parse_typed
 
 DEFAULT_ARCHITECTURE = "compact"
@@ -70,6 +77,22 @@ def change_document(document: Mapping[str, Any], setting: str) -> dict[str, Any]
     return {**document, table: {**entries, key: parsed}}
 
 
+def list_teachers(document: Mapping[str, Any], place: str) -> list[str]:
+    """List the names of the teachers, which say what the outputs are before the rest of a recipe can be completed.
+
+    Raises
+    ------
+    TrainingError
+        When they are not named in a list.
+    """
+    table = document.get("teaching", {})
+    names = table.get("teachers", []) if isinstance(table, Mapping) else []
+    if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+        msg = f"{place} cannot be followed: [teaching] teachers is a list of names, not {names!r:.80}."
+        raise TrainingError(msg)
+    return list(names)
+
+
 def resolve_recipe(document: Mapping[str, Any], *, n_tags: int, place: str) -> Recipe:
     """Complete a recipe: names become numbers, and what is not said takes its default.
 
@@ -78,8 +101,8 @@ def resolve_recipe(document: Mapping[str, Any], *, n_tags: int, place: str) -> R
     document
         Tables ``data``, ``front_end`` (with a ``name`` of `FRONT_ENDS`, or ``sample_rate`` and ``fmax``), ``clip``
         (``seconds`` or ``n_samples``, ``short``), ``model`` (with an ``architecture`` of `ARCHITECTURES`, or all
-        numbers), ``augmentation``, ``optimisation``, ``transfer``; a table ``run`` is passed over. A run's own
-        ``config.toml`` is such a document.
+        numbers), ``augmentation``, ``teaching``, ``optimisation``, ``transfer``; a table ``run`` is passed over. A
+        run's own ``config.toml`` is such a document.
     n_tags
         Number of outputs.
     place
@@ -105,6 +128,7 @@ def resolve_recipe(document: Mapping[str, Any], *, n_tags: int, place: str) -> R
             clip=clip,
             model=_resolve_model(model_table, front_end, clip, n_tags),
             augmentation=_parse(AugmentationRecipe, "augmentation", tables),
+            teaching=_parse(TeachingRecipe, "teaching", tables),
             optimisation=_parse(OptimisationRecipe, "optimisation", tables),
             transfer=_parse(TransferRecipe, "transfer", tables),
         )

@@ -18,20 +18,32 @@ from tagcli.errors import TrainingError
 from tagcli.files import hash_file
 from tagcli.tagger.device import choose_device, prepare_device
 from tagcli.training.beginning import begin_fresh, begin_from, make_header, transfer_tables
-from tagcli.training.examples import fill_cache, open_audio
+from tagcli.training.examples import forget_labels
 from tagcli.training.holdout import HoldOutResult, NotJudged, judge
+from tagcli.training.lessons import LessonProgress
 from tagcli.training.loop import TrainingTask, train
+from tagcli.training.material import Material, gather_material
 from tagcli.training.ranks import Ranks
-from tagcli.training.recipe import Recipe, TransferRecipe
-from tagcli.training.recipe_document import read_document, resolve_recipe
+from tagcli.training.recipe import Recipe, TeachingRecipe, TransferRecipe
+from tagcli.training.recipe_document import list_teachers, read_document, resolve_recipe
 from tagcli.training.reports import Beginning, EpochReport, StepReport, Summary
 from tagcli.training.run_folder import DATASET, RunFolder
 from tagcli.training.steps import StepPlan
+from tagcli.training.teachers import Teachers
+from tagcli.weights.catalogue import find_weights
 
 logger = logging.getLogger(__name__)
 
 Report: TypeAlias = (
-    CachePlan | CacheProgress | Beginning | StepReport | EpochReport | Summary | HoldOutResult | NotJudged
+    CachePlan
+    | CacheProgress
+    | LessonProgress
+    | Beginning
+    | StepReport
+    | EpochReport
+    | Summary
+    | HoldOutResult
+    | NotJudged
 )
 
 
@@ -88,43 +100,41 @@ def run_training(
     goes_on = resumes and run.has_begun  # asked once, and before the processes meet: the first one writes later
     if not goes_on:
         run.check_free()
+    names = list_teachers(read_document(run.config) if goes_on else document or {}, place)
+    teachers = Teachers([find_weights(name) for name in names], device) if names else None
+    if teachers is not None:
+        manifest = forget_labels(manifest, teachers.tags)
     given = None if goes_on and document is None else _resolve(document or {}, source, manifest, place)
-    recipe = given if given and not goes_on else _read_recipe(run, source, manifest)
+    recipe = given if given and not goes_on else _read_recipe(run, source, teachers, manifest)
     if given is not None and recipe != given:
         msg = f"{folder} was begun by another recipe; go on without one, or choose another folder."
         raise TrainingError(msg, path=folder)
     ranks.join(device)
     try:
-        chosen = manifest.select(*recipe.data.train, *recipe.data.validation)
-        if recipe.data.cache == "waveforms":
-            if ranks.local_rank == 0:  # each machine has a cache of its own
-                yield from fill_cache(chosen, recipe, n_workers)
-            ranks.wait()
-        train_audio, missing = open_audio(chosen.select(*recipe.data.train), recipe)
-        validation_audio = None
-        if recipe.data.validation:
-            validation_audio, more = open_audio(chosen.select(*recipe.data.validation), recipe)
-            missing += more
-        audios = [train_audio, *([validation_audio] if validation_audio else [])]
-        ranks.agree(" ".join(audio.manifest.fingerprint for audio in audios), what="examples that can be heard")
-        header = make_header(run.path, recipe, manifest, train_audio.manifest, source)
+        material = yield from gather_material(manifest, recipe, teachers, ranks=ranks, n_workers=n_workers)
+        heard = [material.train.manifest, *([material.validation.manifest] if material.validation else [])]
+        ranks.agree(" ".join(each.fingerprint for each in heard), what="examples that can be heard")
+        header = make_header(run.path, recipe, manifest, material.learned, source=source, teachers=teachers)
         learner = begin_fresh(header, recipe) if source is None else begin_from(source, header, recipe)
         task = TrainingTask(
             recipe=recipe,
             header=header,
-            train=train_audio,
-            validation=validation_audio,
-            plan=StepPlan(train_audio.manifest, recipe, rank=ranks.rank, n_ranks=ranks.n_ranks),
+            train=material.train,
+            validation=material.validation,
+            plan=StepPlan(
+                material.train.manifest, recipe, rank=ranks.rank, n_ranks=ranks.n_ranks, taught=material.taught
+            ),
+            taught=material.taught,
         )
         with run.hold() if ranks.is_first else nullcontext():
             if not goes_on and ranks.is_first:
-                _begin_folder(run, recipe, manifest, device, ranks, source)
+                _begin_folder(run, recipe, manifest, material, device, ranks, source=source, teachers=teachers)
             yield Beginning(
                 recipe=recipe,
-                n_train=len(train_audio.manifest),
-                n_validation=len(validation_audio.manifest) if validation_audio else 0,
-                n_missing=len(missing),
-                first_missing=next(iter(missing), None),
+                n_train=len(material.train.manifest),
+                n_validation=len(material.validation.manifest) if material.validation else 0,
+                n_missing=len(material.missing),
+                first_missing=next(iter(material.missing), None),
                 device=str(device),
             )
             yield from train(task, learner.to(device), folder=run, device=device, ranks=ranks, n_workers=n_workers)
@@ -149,10 +159,16 @@ def _resolve(document: Mapping[str, Any], source: Path | None, manifest: Manifes
     if source is None and recipe.transfer != TransferRecipe():
         msg = f"{place} has a table 'transfer', which is for finetuning; leave it out, or `tagcli finetune` weights."
         raise TrainingError(msg)
+    if not recipe.teaching.teachers and recipe.teaching != TeachingRecipe():
+        msg = f"{place} has a table 'teaching' without teachers; name them, or leave it out."
+        raise TrainingError(msg)
+    if source is not None and recipe.teaching.teachers:
+        msg = f"{place} names teachers, from whom only fresh weights learn; leave them out, or `tagcli train`."
+        raise TrainingError(msg)
     return recipe
 
 
-def _read_recipe(run: RunFolder, source: Path | None, manifest: Manifest) -> Recipe:
+def _read_recipe(run: RunFolder, source: Path | None, teachers: Teachers | None, manifest: Manifest) -> Recipe:
     """Read the recipe of a run that is gone on with, as what it began as and with the same data.
 
     Raises
@@ -170,6 +186,9 @@ def _read_recipe(run: RunFolder, source: Path | None, manifest: Manifest) -> Rec
         raise TrainingError(msg, path=run.path)
     if facts.get("data_fingerprint", manifest.fingerprint) != manifest.fingerprint:
         msg = f"{manifest.name} is not the data set any more that {run.path} was begun with; train into another folder."
+        raise TrainingError(msg, path=run.path)
+    if facts.get("teachers_sha256", []) != (teachers.sha256s if teachers else []):
+        msg = f"The teachers of {run.path} are not the files any more that it was begun with; choose another folder."
         raise TrainingError(msg, path=run.path)
     return resolve_recipe(document, n_tags=len(manifest.tags), place=place)
 
@@ -203,10 +222,18 @@ def _add_transfer(document: Mapping[str, Any], source: Path, place: str) -> dict
 
 
 def _begin_folder(
-    folder: RunFolder, recipe: Recipe, manifest: Manifest, device: torch.device, ranks: Ranks, source: Path | None
+    folder: RunFolder,
+    recipe: Recipe,
+    manifest: Manifest,
+    material: Material,
+    device: torch.device,
+    ranks: Ranks,
+    *,
+    source: Path | None,
+    teachers: Teachers | None,
 ) -> None:
     """Write what will be done, before it is; the recipe last, which tells that a training has begun."""
-    write_manifest(manifest, folder.path / DATASET)
+    write_manifest(material.manifest, folder.path / DATASET)
     facts = {
         "tagcli": __version__,
         "torch": str(torch.__version__),
@@ -214,6 +241,7 @@ def _begin_folder(
         "processes": ranks.n_ranks,
         "data_set": manifest.name,
         "data_fingerprint": manifest.fingerprint,
+        **({} if teachers is None else {"teachers_sha256": teachers.sha256s}),
         **({} if source is None else {"source": str(source), "source_sha256": hash_file(source)}),
     }
     folder.write_config({**recipe.to_document(), "run": facts})

@@ -26,15 +26,15 @@ class Part:
         Which clips.
     variation
         What is done to them.
-    labels, known
-        [shape=(n_clips, n_tags)], in [0, 1]; mixed, where examples are.
+    wanted, known
+        [shape=(n_clips, n_tags)]; see `tagcli.training.learner.LearningBatch`.
     is_mixed
         Whether they are.
     """
 
     requests: list[Request]
     variation: Variation
-    labels: Cells
+    wanted: Cells
     known: Cells
     is_mixed: bool
 
@@ -67,6 +67,8 @@ class StepPlan:
         Batches, seed and variation.
     rank, n_ranks
         Which of how many processes asks.
+    taught
+        The teachers' logits of the examples [shape=(n_examples, n_tags)]; None where labels are learned.
 
     Raises
     ------
@@ -74,8 +76,11 @@ class StepPlan:
         When there are not enough examples for the parts of a batch.
     """
 
-    def __init__(self, manifest: Manifest, recipe: Recipe, *, rank: int, n_ranks: int) -> None:
+    def __init__(
+        self, manifest: Manifest, recipe: Recipe, *, rank: int, n_ranks: int, taught: Cells | None = None
+    ) -> None:
         self._manifest, self._recipe = manifest, recipe
+        self._wanted = manifest.labels if taught is None else taught
         self._is_mixed = recipe.augmentation.mixup > 0
         n_accumulated = recipe.optimisation.n_accumulated
         self._n_parts = n_ranks * n_accumulated
@@ -123,13 +128,13 @@ class StepPlan:
             n_bands=recipe.model.n_mels,
             n_frames=recipe.model.n_frames,
         )
-        labels = self._manifest.labels[rows].astype(np.float32)
+        wanted = self._wanted[rows].astype(np.float32)
         known = self._gather_known(rows).astype(np.float32)
         if self._is_mixed:
             own = variation.mix_shares[:, np.newaxis]
-            labels = own * labels + (1 - own) * labels[::-1]
+            wanted = own * wanted + (1 - own) * wanted[::-1]
         requests = [
             Request(row=row, position=position)
             for row, position in zip(rows.tolist(), variation.positions.tolist(), strict=True)
         ]
-        return Part(requests=requests, variation=variation, labels=labels, known=known, is_mixed=self._is_mixed)
+        return Part(requests=requests, variation=variation, wanted=wanted, known=known, is_mixed=self._is_mixed)

@@ -1,0 +1,145 @@
+"""Checkpoints that a student learns from: what they say of music, each in its own way of hearing it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import logit  # type: ignore[import-untyped]  # it has no annotations
+
+from tagcli.audio.clips import ClipChoice
+from tagcli.checkpoint import CheckpointHeader, read_header
+from tagcli.datasets.audio import ExampleAudio, ResampledAudio
+from tagcli.evaluation import match_tags
+from tagcli.evaluation.scoring import score_examples
+from tagcli.files import hash_file
+from tagcli.tagger.module import TaggerModule
+
+SURE = 1e-6
+"""Scores nearer to 0 or 1 than this are taken for it: their logits say more of rounding than of music."""
+N_TOP = 3
+"""So many of its teachers' best tags are an example's labels where labels are wanted."""
+
+Scores = npt.NDArray[np.float32]
+
+
+class Teachers:
+    """The teachers of a student, with one vocabulary: the tags of the first, then what the others know besides.
+
+    Parameters
+    ----------
+    paths
+        Their checkpoints.
+    device
+        Where they run.
+
+    Attributes
+    ----------
+    headers
+        Of each.
+    sha256s
+        Of the files.
+    tags
+        What a student learns from them.
+    sample_rate
+        The highest one that one of them hears, in Hz.
+    n_outputs
+        Of all of them together.
+
+    Raises
+    ------
+    CheckpointError
+        When a checkpoint cannot be read.
+    """
+
+    def __init__(self, paths: Sequence[Path], device: torch.device) -> None:
+        self._paths, self._device = paths, device
+        self._modules: list[TaggerModule] = []
+        self.headers: list[CheckpointHeader] = [read_header(path) for path in paths]
+        self.sha256s = [hash_file(path) for path in paths]
+        self.sample_rate = max(header.front_end.sample_rate for header in self.headers)
+        self.n_outputs = sum(len(header.vocabulary) for header in self.headers)
+        self.tags: tuple[str, ...] = ()
+        for header in self.headers:
+            self.tags += match_tags(self.tags, header.vocabulary.tags).only_system
+
+    def hear(
+        self,
+        audio: ExampleAudio,
+        *,
+        choice: ClipChoice,
+        rows: Sequence[int] | None = None,
+        n_workers: int,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Scores:
+        """Have each of them score examples, cut as it wants them.
+
+        Parameters
+        ----------
+        audio
+            The examples, at any rate.
+        choice
+            Which clips of an example.
+        rows
+            Which examples; None for all.
+        n_workers
+            Examples in work at a time.
+        on_progress
+            Told after each example of each teacher how many are done.
+
+        Returns
+        -------
+        numpy.ndarray
+            [shape=(n_examples, n_outputs)], in [0, 1], one teacher's scores after the other's; a row of nan where an
+            example cannot be heard.
+        """
+        self._modules = self._modules or [TaggerModule.from_checkpoint(path).to(self._device) for path in self._paths]
+        return np.concatenate(
+            [
+                score_examples(
+                    module,
+                    ResampledAudio(audio, module.header.front_end.sample_rate),
+                    choice=choice,
+                    rows=rows,
+                    n_workers=n_workers,
+                    on_progress=on_progress,
+                )
+                for module in self._modules
+            ],
+            axis=1,
+        )
+
+    def agree(self, scores: Scores) -> Scores:
+        """Make one opinion of several: the mean logit of each tag over the teachers that know it.
+
+        Parameters
+        ----------
+        scores
+            [shape=(n_examples, n_outputs)], as `hear` gives them.
+
+        Returns
+        -------
+        numpy.ndarray
+            Logits [shape=(n_examples, n_tags)].
+        """
+        logits = logit(np.clip(scores.astype(np.float64), SURE, 1 - SURE))
+        total, n_voices = np.zeros((len(scores), len(self.tags))), np.zeros(len(self.tags))
+        first = 0
+        for header in self.headers:
+            own = header.vocabulary.tags
+            match = match_tags(self.tags, own)
+            columns = [self.tags.index(tag) for tag in match.dataset_tags]
+            total[:, columns] += logits[:, [first + own.index(tag) for tag in match.system_tags]]
+            n_voices[columns] += 1
+            first += len(own)
+        return (total / n_voices).astype(np.float32)
+
+
+def find_top(logits: Scores) -> npt.NDArray[np.bool_]:
+    """Find the `N_TOP` best tags of each example [shape=(n_examples, n_tags)], at most half of them."""
+    n_top = max(1, min(N_TOP, logits.shape[1] // 2))
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :n_top]
+    labels = np.zeros(logits.shape, dtype=np.bool_)
+    np.put_along_axis(labels, best, values=True, axis=1)
+    return labels
