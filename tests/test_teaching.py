@@ -24,13 +24,14 @@ from tagcli.tagger.module import TaggerModule
 from tagcli.training.beginning import begin_fresh, make_header
 from tagcli.training.examples import forget_labels
 from tagcli.training.learner import LearningBatch
-from tagcli.training.lessons import LessonPlan, LessonProgress, Lessons, label_examples, prepare_lessons
+from tagcli.training.lesson_plan import LessonPlan
+from tagcli.training.lessons import LessonProgress, Lessons, label_examples, prepare_lessons
 from tagcli.training.losses import logit_loss, score_loss
-from tagcli.training.recipe import TeachingRecipe
 from tagcli.training.recipe_document import resolve_recipe
 from tagcli.training.reports import Beginning, EpochReport
 from tagcli.training.session import run_training
 from tagcli.training.teachers import Teachers, find_top
+from tagcli.training.teaching import TeachingRecipe
 from tagcli.training.variants import VariantPlan, render
 
 CPU = torch.device("cpu")

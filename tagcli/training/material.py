@@ -13,7 +13,8 @@ from tagcli.datasets.clip_cache import ClipCache
 from tagcli.datasets.clip_filling import CachePlan, CacheProgress, build_cache, plan_cache
 from tagcli.datasets.manifest import Manifest
 from tagcli.errors import TrainingError
-from tagcli.training.lessons import LessonPlan, LessonProgress, Lessons, label_examples, prepare_lessons
+from tagcli.training.lesson_plan import LessonPlan
+from tagcli.training.lessons import LessonProgress, Lessons, label_examples, prepare_lessons
 from tagcli.training.ranks import Ranks
 from tagcli.training.recipe import Recipe
 from tagcli.training.teachers import Teachers

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.features.config import FrontEndConfig
 from tagcli.models.config import ConvNetConfig
+from tagcli.training.rules import require
+from tagcli.training.teaching import TeachingRecipe
 
 MAX_MASKS = 8  # of each kind
-MAX_PITCH_SEMITONES = 6.0
-MAX_TEMPO_OCTAVES = 0.5
 
 OptimizerName = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine", "plateau"]
@@ -18,7 +18,6 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PositiveWeights = Literal["none", "balanced"]
 ClipCacheUse = Literal["waveforms", "none"]
 BatchNormPolicy = Literal["update", "keep"]
-TeachingLoss = Literal["scores", "logits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +48,9 @@ class DataRecipe:
         except ValueError as error:
             msg = f"validation_clips: {error}"
             raise ValueError(msg) from error
-        _require(bool(self.train), "there is at least one split to train on")
-        _require(not set(self.train) & set(self.validation), "no split is for training and for validation")
-        _require(self.cache_seconds > 0, "cache_seconds is positive")
+        require(bool(self.train), "there is at least one split to train on")
+        require(not set(self.train) & set(self.validation), "no split is for training and for validation")
+        require(self.cache_seconds > 0, "cache_seconds is positive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +81,11 @@ class AugmentationRecipe:
 
     def __post_init__(self) -> None:
         numbers = (self.gain_db, self.mixup, self.n_band_masks, self.n_frame_masks)
-        _require(min(numbers) >= 0, "gain_db, mixup and the numbers of masks are not negative")
-        _require(
+        require(min(numbers) >= 0, "gain_db, mixup and the numbers of masks are not negative")
+        require(
             max(self.n_band_masks, self.n_frame_masks) <= MAX_MASKS, f"there are at most {MAX_MASKS} masks of a kind"
         )
-        _require(min(self.band_mask_bands, self.frame_mask_frames) >= 1, "a mask is at least one band or frame wide")
+        require(min(self.band_mask_bands, self.frame_mask_frames) >= 1, "a mask is at least one band or frame wide")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,13 +143,13 @@ class OptimisationRecipe:
 
     def __post_init__(self) -> None:
         counts = (self.batch_size, self.n_accumulated, self.epochs, self.plateau_epochs)
-        _require(min(counts) >= 1, "batch_size, n_accumulated, epochs and plateau_epochs begin at 1")
-        _require(self.learning_rate > 0, "learning_rate is positive")
+        require(min(counts) >= 1, "batch_size, n_accumulated, epochs and plateau_epochs begin at 1")
+        require(self.learning_rate > 0, "learning_rate is positive")
         others = (self.weight_decay, self.warmup_epochs, self.patience, self.max_gradient_norm, self.seed)
-        _require(min(others) >= 0, "weight_decay, warmup_epochs, patience, max_gradient_norm and seed are not negative")
-        _require(self.seed < 2**63, "seed is less than 2**63")
-        _require(0 < self.plateau_factor < 1, "plateau_factor lies between 0 and 1")
-        _require(
+        require(min(others) >= 0, "weight_decay, warmup_epochs, patience, max_gradient_norm and seed are not negative")
+        require(self.seed < 2**63, "seed is less than 2**63")
+        require(0 < self.plateau_factor < 1, "plateau_factor lies between 0 and 1")
+        require(
             self.save_minutes > 0 and self.max_positive_weight >= 1, "save_minutes and max_positive_weight are not 0"
         )
 
@@ -178,66 +177,8 @@ class TransferRecipe:
     batch_norm: BatchNormPolicy = "update"
 
     def __post_init__(self) -> None:
-        _require(self.n_frozen_blocks >= 0, "n_frozen_blocks is not negative")
-        _require(0 < self.rate_factor <= 1, "rate_factor lies above 0 and is at most 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeachingRecipe:
-    """What a student learns from its teachers, who hear every variant of an example that it hears itself.
-
-    Parameters
-    ----------
-    teachers
-        Names of their weights; none, where labels are learned.
-    n_variants
-        Variants that are made of each example; an epoch sees all of them.
-    loss
-        Whether the student is to have its teachers' ``scores`` (cross-entropy) or their ``logits`` (squared difference,
-        in standard deviations of each tag). Hinton et al., "Distilling the knowledge in a neural network" (2015),
-        equation 2 and section 2.1.
-    treated_share
-        Share of the variants whose pitch and tempo, and of those whose sound, is changed at all.
-    mixed_share
-        Share of the variants that are mixed with another example, preferably of another artist.
-    mixed_level_db
-        The other example is at most so much softer than the first.
-    pitch_semitones
-        The pitch is changed by up to so much either way.
-    tempo_octaves
-        The tempo is changed by up to so many doublings either way.
-    equaliser_db
-        Bass, treble and a peak in between are changed by up to so much either way.
-    low_pass_share, mp3_share
-        Share of the variants that lose their high frequencies, and that are coded as mp3 with few bits.
-    gain_db
-        The level is changed by up to so much either way.
-    """
-
-    teachers: tuple[str, ...] = ()
-    n_variants: int = 20
-    loss: TeachingLoss = "logits"
-    treated_share: float = 0.7
-    mixed_share: float = 0.5
-    mixed_level_db: float = 12.0
-    pitch_semitones: float = 4.0
-    tempo_octaves: float = 0.25
-    equaliser_db: float = 8.0
-    low_pass_share: float = 0.15
-    mp3_share: float = 0.15
-    gain_db: float = 6.0
-
-    def __post_init__(self) -> None:
-        _require(len(set(self.teachers)) == len(self.teachers), "no teacher is named twice")
-        _require(self.n_variants >= 1, "n_variants begins at 1")
-        shares = (self.treated_share, self.mixed_share, self.low_pass_share, self.mp3_share)
-        _require(min(shares) >= 0 and max(shares) <= 1, "shares lie between 0 and 1")
-        extents = (self.mixed_level_db, self.pitch_semitones, self.tempo_octaves, self.equaliser_db, self.gain_db)
-        _require(min(extents) >= 0, "levels, pitch_semitones and tempo_octaves are not negative")
-        _require(
-            self.pitch_semitones <= MAX_PITCH_SEMITONES and self.tempo_octaves <= MAX_TEMPO_OCTAVES,
-            f"pitch_semitones is at most {MAX_PITCH_SEMITONES:g} and tempo_octaves at most {MAX_TEMPO_OCTAVES:g}",
-        )
+        require(self.n_frozen_blocks >= 0, "n_frozen_blocks is not negative")
+        require(0 < self.rate_factor <= 1, "rate_factor lies above 0 and is at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,19 +208,19 @@ class Recipe:
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             bool(self.data.validation) or self.optimisation.schedule != "plateau",
             "[optimisation] schedule can be 'plateau' only where [data] validation names a split",
         )
         if self.teaching.teachers:
-            _require(
+            require(
                 not self.augmentation.mixup, "[augmentation] mixup is for labels; teachers have [teaching] mixed_share"
             )
-            _require(
+            require(
                 self.optimisation.positive_weights == "none",
                 "[optimisation] positive_weights are for labels; what teachers say has none",
             )
-            _require(self.data.cache == "waveforms", "[data] cache is 'waveforms' where there are teachers")
+            require(self.data.cache == "waveforms", "[data] cache is 'waveforms' where there are teachers")
 
     def to_document(self) -> dict[str, Any]:
         """Give the tables of a TOML file; what is None is left out."""
@@ -287,8 +228,3 @@ class Recipe:
             name: {key: value for key, value in table.items() if value is not None}
             for name, table in dataclasses.asdict(self).items()
         }
-
-
-def _require(is_true: bool, rule: str) -> None:
-    if not is_true:
-        raise ValueError(rule)

@@ -16,9 +16,9 @@ from tagcli.training.recipe import (
     DataRecipe,
     OptimisationRecipe,
     Recipe,
-    TeachingRecipe,
     TransferRecipe,
 )
+from tagcli.training.teaching import TeachingRecipe
 from tagcli.typed import parse_typed
 
 DEFAULT_ARCHITECTURE = "compact"

@@ -24,12 +24,13 @@ from tagcli.training.lessons import LessonProgress
 from tagcli.training.loop import TrainingTask, train
 from tagcli.training.material import Material, gather_material
 from tagcli.training.ranks import Ranks
-from tagcli.training.recipe import Recipe, TeachingRecipe, TransferRecipe
+from tagcli.training.recipe import Recipe, TransferRecipe
 from tagcli.training.recipe_document import list_teachers, read_document, resolve_recipe
 from tagcli.training.reports import Beginning, EpochReport, StepReport, Summary
 from tagcli.training.run_folder import DATASET, RunFolder
 from tagcli.training.steps import StepPlan
 from tagcli.training.teachers import Teachers
+from tagcli.training.teaching import TeachingRecipe
 from tagcli.weights.catalogue import find_weights
 
 logger = logging.getLogger(__name__)

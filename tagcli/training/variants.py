@@ -15,7 +15,7 @@ from tagcli.audio.sources import Waveform
 from tagcli.audio.treatment import Sound, play_at, sound_like
 from tagcli.datasets.audio import ExampleAudio
 from tagcli.datasets.manifest import Manifest
-from tagcli.training.recipe import TeachingRecipe
+from tagcli.training.teaching import TeachingRecipe
 
 _MAX_DRAWS = 1_000  # of a partner, before an example stays alone
 _PEAK_HZ = (250.0, 4_000.0)
