@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16, 64, 256])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=10, help="in each round, for each batch size")
-    parser.add_argument("--architecture", choices=("compact", "fcn"), default="compact")
+    parser.add_argument("--architecture", choices=("compact", "fcn", "crnn"), default="compact")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, torch.inference_mode():
         checkpoint = Path(temporary) / "random.safetensors"

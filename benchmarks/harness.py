@@ -91,8 +91,8 @@ def make_checkpoint(path: Path, architecture: str) -> None:
     from tagcli.checkpoint import CheckpointHeader, Provenance, save_checkpoint
     from tagcli.features.config import FrontEndConfig
     from tagcli.features.log_mel import LogMel, compute_mel_filter_bank
-    from tagcli.models.config import compact_config, fcn_config
-    from tagcli.models.convnet import ConvNet
+    from tagcli.models.config import ARCHITECTURES
+    from tagcli.models.forms import build_model
     from tagcli.weights.vocabularies import load_vocabulary
 
     is_compact = architecture == "compact"
@@ -106,7 +106,7 @@ def make_checkpoint(path: Path, architecture: str) -> None:
         name=f"random-{architecture}",
         front_end=front_end,
         clip=ClipRule(n_samples=29 * front_end.sample_rate, short="repeat"),
-        architecture=compact_config() if is_compact else fcn_config(),
+        architecture=ARCHITECTURES[architecture](),
         vocabulary=load_vocabulary("msd50"),
         provenance=Provenance(
             source="random", source_sha256="0" * 64, licence="CC0", citation="none", training_data="none"
@@ -116,7 +116,7 @@ def make_checkpoint(path: Path, architecture: str) -> None:
     log_mel = LogMel(front_end)
     log_mel.mel_filter_bank.copy_(compute_mel_filter_bank(front_end))
     tensors = {f"front_end.{name}": tensor for name, tensor in log_mel.state_dict().items()}
-    tensors |= {f"model.{name}": tensor.detach() for name, tensor in ConvNet(header.architecture).state_dict().items()}
+    tensors |= {f"model.{name}": tensor for name, tensor in build_model(header.architecture).state_dict().items()}
     save_checkpoint(path, header, tensors)
 
 

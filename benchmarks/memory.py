@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--short-files", type=int, default=2000)
     parser.add_argument("--hours", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--architecture", choices=("compact", "fcn"), default="compact")
+    parser.add_argument("--architecture", choices=("compact", "fcn", "crnn"), default="compact")
     parser.add_argument("--folder", type=Path, help="where the files are made and kept; a temporary one by default")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -61,11 +61,11 @@ def run_naive(folder: Path, checkpoint: Path, clips: str) -> None:
     import torch
 
     from tagcli.checkpoint import load_tensors, read_header
-    from tagcli.models.convnet import ConvNet
+    from tagcli.models.forms import build_model
 
     header = read_header(checkpoint)
     config, clip_samples = header.front_end, header.clip.n_samples
-    model = ConvNet(header.architecture).eval()
+    model = build_model(header.architecture).eval()
     model.load_state_dict(
         {name.removeprefix("model."): value for name, value in load_tensors(checkpoint).items() if "model." in name}
     )
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=40)
     parser.add_argument("--more-files", type=int, help="for the slope; none by default")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--architecture", choices=("compact", "fcn"), default="compact")
+    parser.add_argument("--architecture", choices=("compact", "fcn", "crnn"), default="compact")
     parser.add_argument("--clips", choices=("all", "middle"), default="all")
     parser.add_argument("--folder", type=Path, help="where the files are made and kept; a temporary one by default")
     parser.add_argument("--no-naive", action="store_true", help="leave the slowest program out")

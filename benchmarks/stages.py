@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--architecture", choices=("compact", "fcn"), default="compact")
+    parser.add_argument("--architecture", choices=("compact", "fcn", "crnn"), default="compact")
     parser.add_argument("--folder", type=Path, help="where the files are made and kept; a temporary one by default")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

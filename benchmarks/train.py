@@ -148,7 +148,7 @@ def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--architecture", default="compact")
+    parser.add_argument("--architecture", choices=("compact", "fcn"), default="compact")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--examples", type=int, default=80, help="of the two epochs; 0 for none")

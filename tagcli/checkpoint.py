@@ -17,7 +17,7 @@ from tagcli.artists import artist_key
 from tagcli.audio.clips import ClipRule
 from tagcli.errors import CheckpointError
 from tagcli.features.config import FrontEndConfig
-from tagcli.models.config import ConvNetConfig
+from tagcli.models.config import ModelConfig
 from tagcli.tags import Vocabulary
 from tagcli.typed import parse_typed
 
@@ -102,7 +102,7 @@ class CheckpointHeader:
     name: str
     front_end: FrontEndConfig
     clip: ClipRule
-    architecture: ConvNetConfig
+    architecture: ModelConfig
     vocabulary: Vocabulary
     provenance: Provenance
     thresholds: tuple[float, ...] | None = None
@@ -207,7 +207,8 @@ def save_checkpoint(path: Path, header: CheckpointHeader, tensors: "Mapping[str,
     header
         Configuration, vocabulary, provenance.
     tensors
-        ``front_end.*`` of `tagcli.features.log_mel.LogMel` and ``model.*`` of `tagcli.models.convnet.ConvNet`.
+        ``front_end.*`` of `tagcli.features.log_mel.LogMel`, and ``model.*`` of the network that
+        `tagcli.models.forms.build_model` builds.
 
     Raises
     ------

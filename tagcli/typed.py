@@ -13,8 +13,9 @@ def parse_typed(kind: Any, value: Any) -> Any:
     Parameters
     ----------
     kind
-        A dataclass of such types, a tuple, a Literal, a StrEnum, ``str``, ``int``, ``float`` (finite), ``bool``, or
-        ``| None``.
+        A dataclass of such types, a tuple, a Literal, a StrEnum, ``str``, ``int``, ``float`` (finite), ``bool``, one
+        of them ``| None``, or a union of dataclasses: a field that is a Literal of one word tells them apart, and the
+        first that it does not rule out is taken.
     value
         What JSON or TOML gave.
 
@@ -30,6 +31,8 @@ def parse_typed(kind: Any, value: Any) -> Any:
         return build(**{name: parse_typed(kinds[name], field) for name, field in value.items()})
     if origin is UnionType and NoneType in parts:
         return None if value is None else parse_typed(parts[0], value)
+    if origin is UnionType and isinstance(value, dict):
+        return parse_typed(next((part for part in parts if _may_be_of(part, value)), parts[-1]), value)
     if origin is tuple and isinstance(value, list):
         kinds_of_items = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
         return tuple(parse_typed(item_kind, item) for item_kind, item in zip(kinds_of_items, value, strict=True))
@@ -43,6 +46,12 @@ def parse_typed(kind: Any, value: Any) -> Any:
         return value
     msg = f"{value!r:.80} is not of the type {kind.__name__ if isinstance(kind, type) else kind}"
     raise TypeError(msg)
+
+
+def _may_be_of(kind: Any, value: dict[str, Any]) -> bool:
+    """Tell whether no field of a dataclass wants another word than it has."""
+    words = {name: get_args(hint) for name, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
+    return all(value.get(name) == options[0] for name, options in words.items() if len(options) == 1)
 
 
 def _to_finite(value: float) -> float:

@@ -13,15 +13,15 @@ import torch
 from tagcli.weights.entries import CatalogueEntry
 
 SHARED = Path(__file__).parents[2] / "shared"
-WON2020 = ("won2020-msd-fcn", "won2020-mtat-fcn", "won2020-jamendo-fcn")
+WON2020 = tuple(f"won2020-{dataset}-{kind}" for kind in ("fcn", "crnn") for dataset in ("msd", "mtat", "jamendo"))
 
 needs_published_files = pytest.mark.skipif(
     not (SHARED / "weights" / "files.json").is_file(), reason="the published files are not beside this checkout"
 )
 
 
-def won2020_state(seed: int = 0) -> dict[str, torch.Tensor]:
-    """An untrained FCN as its authors' training script would save it."""
+def won2020_state(seed: int = 0, *, kind: str = "fcn") -> dict[str, torch.Tensor]:
+    """An untrained FCN or CRNN as its authors' training script would save it."""
     generator = torch.Generator().manual_seed(seed)
 
     def norm(prefix: str, n_maps: int) -> dict[str, torch.Tensor]:
@@ -39,12 +39,18 @@ def won2020_state(seed: int = 0) -> dict[str, torch.Tensor]:
         **norm("spec_bn", 1),
     }
     n_inputs = 1
-    for number, n_maps in enumerate((64, 128, 128, 128, 64), start=1):
+    channels, n_features = ((64, 128, 128, 128, 64), 64) if kind == "fcn" else ((64, 128, 128, 128), 32)
+    for number, n_maps in enumerate(channels, start=1):
         state[f"layer{number}.conv.weight"] = torch.randn(n_maps, n_inputs, 3, 3, generator=generator) / 10
         state[f"layer{number}.conv.bias"] = torch.randn(n_maps, generator=generator)
         state.update(norm(f"layer{number}.bn", n_maps))
         n_inputs = n_maps
-    state["dense.weight"] = torch.randn(50, 64, generator=generator)
+    if kind == "crnn":
+        for layer, n_inputs in enumerate((128, 32)):
+            shapes = {"weight_ih": (96, n_inputs), "weight_hh": (96, 32), "bias_ih": (96,), "bias_hh": (96,)}
+            for part, shape in shapes.items():
+                state[f"layer5.{part}_l{layer}"] = torch.randn(shape, generator=generator) / 10
+    state["dense.weight"] = torch.randn(50, n_features, generator=generator)
     state["dense.bias"] = torch.randn(50, generator=generator)
     return state
 

@@ -17,7 +17,7 @@ from tagcli.audio.clips import ClipRule
 from tagcli.checkpoint import CheckpointHeader, Provenance, load_tensors, read_header, save_checkpoint
 from tagcli.errors import CheckpointError
 from tagcli.features.config import FrontEndConfig
-from tagcli.models.config import ConvNetConfig
+from tagcli.models.config import ConvNetConfig, CrnnConfig
 from tagcli.tags import Category, Vocabulary
 
 HEADER = CheckpointHeader(
@@ -47,6 +47,34 @@ HEADER = CheckpointHeader(
     ),
     thresholds=(0.25, 0.1),
 )
+
+CRNN = dataclasses.replace(
+    HEADER,
+    architecture=CrnnConfig(
+        architecture="crnn",
+        n_mels=4,
+        n_frames=11,
+        channels=(2, 3),
+        pools=((2, 2), (2, 2)),
+        activation="relu",
+        n_gru_layers=2,
+        n_gru_units=5,
+        n_tags=2,
+        batch_norm_eps=1e-5,
+    ),
+)
+
+OF_VERSION_ONE = r"""
+{"architecture": {"activation": "elu", "architecture": "tiny", "batch_norm_eps": 0.001, "channels": [2, 3],
+"embedding_tap": "after_pooling", "head": "flatten", "n_frames": 11, "n_mels": 4, "n_tags": 2, "pools": [[2, 2], [2,
+5]]}, "clip": {"n_samples": 2560, "short": "zeros"}, "format_version": 1, "front_end": {"amin": 1e-10,
+"db_reference": "one", "dynamic_range_db": 80.0, "filter_bank": "computed", "fmax": 4000.0, "fmin": 0.0,
+"hop_length": 256, "mel_norm": "slaney", "mel_scale": "slaney", "n_fft": 512, "n_mels": 4, "normalisation": "none",
+"padding": "constant", "power": 2.0, "sample_rate": 8000}, "name": "tiny", "provenance": {"artists": [], "citation":
+"none", "licence": "MIT", "pr_auc": null, "roc_auc": 0.5, "source": "nowhere", "source_sha256": "00",
+"training_data": "noise"}, "thresholds": [0.25, 0.1], "vocabulary": {"categories": ["genre", "era"], "labels":
+["Se\u00f1or Coconut", "80s"], "name": "two", "tags": ["Se\u00f1or Coconut", "80s"]}}"""
+"""As the first tagcli wrote it, which knew one kind of network."""
 
 fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 
@@ -80,6 +108,36 @@ def test_save_and_load_is_bit_exact(checkpoint):
     for name, tensor in tensors().items():
         assert loaded[name].dtype == tensor.dtype
         assert loaded[name].numpy().tobytes() == tensor.contiguous().numpy().tobytes()
+
+
+@pytest.mark.parametrize("header", [HEADER, CRNN], ids=["convnet", "crnn"])
+def test_the_kind_of_network_comes_back(header, tmp_path):
+    save_checkpoint(tmp_path / "x.safetensors", header, {})
+    assert read_header(tmp_path / "x.safetensors") == header
+
+
+def test_a_header_from_before_there_were_kinds_is_read(tmp_path):
+    assert read_header(write_header(tmp_path / "old.safetensors", OF_VERSION_ONE)) == HEADER
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("architecture", "rnn"),  # then it is no CRNN, and what is no kind of its own has no recurrent units
+        ("architecture", None),
+        ("n_gru_units", 0),
+        ("n_gru_layers", 2.0),
+        ("pools", [[2, 2], [2, 6]]),
+        ("head", "flatten"),
+        ("n_tags", 3),
+        ("n_frames", 12),
+    ],
+)
+def test_a_crnn_that_does_not_hold_together_is_refused(setting, value, tmp_path):
+    fields = json.loads(CRNN.to_json())
+    fields["architecture"][setting] = value
+    with pytest.raises(CheckpointError, match=r"The header of .*odd\.safetensors cannot be understood"):
+        read_header(write_header(tmp_path / "odd.safetensors", json.dumps(fields)))
 
 
 def test_the_same_content_gives_the_same_bytes(checkpoint, tmp_path):

@@ -9,19 +9,21 @@ from torch import nn
 from tagcli.features.config import FrontEndConfig
 from tagcli.features.log_mel import LogMel
 from tagcli.models import inference as inference_form
-from tagcli.models.config import ConvNetConfig, compact_config, fcn_config
-from tagcli.models.convnet import ConvNet
-from tagcli.models.inference import InferenceConvNet
+from tagcli.models.config import ConvNetConfig, CrnnConfig, compact_config, crnn_config, fcn_config
+from tagcli.models.forms import build_model, to_inference_form
 
 SCORES = 1e-5
 """Of the folded form against the plain one: the same float32 sums in another order."""
 EMBEDDINGS = 1e-4
 """Relative; activations are larger than scores."""
+HALF = 0.02
+"""Of logits in float16, with 11 bits, through a few layers of numbers about 1."""
 SUBNORMAL = 1e-39
 
 FIGURES = {
     "compact": (compact_config(), 39_282, ((48, 340), (16, 85), (8, 17), (4, 4), (1, 1)), (32, 32, 32, 32, 32)),
     "fcn": (fcn_config(), 447_730, ((48, 453), (24, 113), (12, 28), (4, 5), (1, 1)), (64, 128, 128, 128, 64)),
+    "crnn": (crnn_config(), 394_098, ((48, 906), (16, 302), (4, 75), (1, 18)), (64, 128, 128, 128)),
 }
 SMALL = ConvNetConfig(
     architecture="compact",
@@ -34,6 +36,18 @@ SMALL = ConvNetConfig(
     n_tags=7,
     batch_norm_eps=1e-3,
     embedding_tap="after_pooling",
+)
+SMALL_CRNN = CrnnConfig(
+    architecture="crnn",
+    n_mels=24,
+    n_frames=50,
+    channels=(3, 5, 4),
+    pools=((2, 2), (3, 2), (2, 2)),
+    activation="elu",
+    n_gru_layers=2,
+    n_gru_units=6,
+    n_tags=7,
+    batch_norm_eps=1e-3,
 )
 
 
@@ -57,29 +71,32 @@ def train_a_little(model):
 def test_the_maps_have_the_sizes_of_the_figure(name):
     config, _, sizes, channels = FIGURES[name]
     maps = torch.randn(1, 1, config.n_mels, config.n_frames)
-    for block, size, n_maps in zip(ConvNet(config).eval().blocks, sizes, channels, strict=True):
+    for block, size, n_maps in zip(build_model(config).eval().blocks, sizes, channels, strict=True):
         maps = block(maps)
         assert maps.shape == (1, n_maps, *size)
-    assert config.output_size == (1, 1)
+    assert config.output_size == sizes[-1]
     assert config.n_features == channels[-1]
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_number_of_parameters_is_the_published_one(name):
     config, n_parameters, *_ = FIGURES[name]
-    assert sum(parameter.numel() for parameter in ConvNet(config).parameters()) == n_parameters
+    assert sum(parameter.numel() for parameter in build_model(config).parameters()) == n_parameters
 
 
-def test_the_published_fcn_counts_the_batch_norm_of_its_input():
+@pytest.mark.parametrize(("config", "n_parameters"), [(fcn_config(), 447_732), (crnn_config(), 394_100)])
+def test_wons_published_networks_count_the_batch_norm_of_their_input(config, n_parameters):
     front_end = LogMel(FrontEndConfig(sample_rate=16_000, fmax=8000.0, normalisation="batch_norm"))
-    modules = (front_end, ConvNet(fcn_config()))
-    assert sum(parameter.numel() for module in modules for parameter in module.parameters()) == 447_732
+    modules = (front_end, build_model(config))
+    assert sum(parameter.numel() for module in modules for parameter in module.parameters()) == n_parameters
 
 
-@pytest.mark.parametrize(("name", "activation", "eps"), [("compact", nn.ELU, 1e-3), ("fcn", nn.ReLU, 1e-5)])
+@pytest.mark.parametrize(
+    ("name", "activation", "eps"), [("compact", nn.ELU, 1e-3), ("fcn", nn.ReLU, 1e-5), ("crnn", nn.ReLU, 1e-5)]
+)
 def test_each_block_is_convolution_batch_norm_activation_pooling(name, activation, eps):
     config, *_ = FIGURES[name]
-    for block, pool in zip(ConvNet(config).blocks, config.pools, strict=True):
+    for block, pool in zip(build_model(config).blocks, config.pools, strict=True):
         conv, norm, activate, pooling = block.children()
         assert (conv.kernel_size, conv.padding, conv.stride) == ((3, 3), (1, 1), (1, 1))
         assert norm.eps == eps
@@ -87,9 +104,10 @@ def test_each_block_is_convolution_batch_norm_activation_pooling(name, activatio
         assert pooling.kernel_size == pooling.stride == pool
 
 
-@pytest.mark.parametrize("config", [compact_config(), fcn_config()], ids=["compact", "fcn"])
+@pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.usefixtures("seeded")
-def test_the_published_networks_are_the_same_in_their_inference_form(config):
+def test_the_published_networks_are_the_same_in_their_inference_form(name):
+    config, *_ = FIGURES[name]
     assert_inference_form_is_the_same(config, torch.randn(2, config.n_mels, config.n_frames))
 
 
@@ -102,8 +120,19 @@ def test_every_kind_of_network_is_the_same_in_its_inference_form(head, tap, acti
     assert_inference_form_is_the_same(config, torch.randn(5, config.n_mels, config.n_frames))
 
 
+@pytest.mark.parametrize("n_gru_layers", [1, 3])
+@pytest.mark.parametrize("n_mels", [24, 48])
+@pytest.mark.usefixtures("seeded")
+def test_every_kind_of_crnn_is_the_same_in_its_inference_form(n_gru_layers, n_mels):
+    config = dataclasses.replace(SMALL_CRNN, n_gru_layers=n_gru_layers, n_mels=n_mels)
+    assert config.output_size == (n_mels // 12, 6)
+    assert_inference_form_is_the_same(config, torch.randn(5, config.n_mels, config.n_frames))
+
+
 @pytest.mark.parametrize("is_fast", [True, False])
-@pytest.mark.parametrize("config", [compact_config(), fcn_config(), compact_config(head="global_max")], ids=range(3))
+@pytest.mark.parametrize(
+    "config", [compact_config(), fcn_config(), compact_config(head="global_max"), crnn_config()], ids=range(4)
+)
 @pytest.mark.usefixtures("seeded")
 def test_with_and_without_onednns_layout_the_network_is_the_same(is_fast, config, monkeypatch):
     if is_fast and not inference_form.has_fast_onednn():
@@ -116,21 +145,25 @@ def test_with_and_without_onednns_layout_the_network_is_the_same(is_fast, config
     assert bool(was_converted) == is_fast
 
 
+@pytest.mark.parametrize("config", [SMALL, SMALL_CRNN], ids=["convnet", "crnn"])
 @pytest.mark.usefixtures("seeded")
-def test_other_numbers_than_float32_and_gradients_pass_the_inference_form_too():
-    model = InferenceConvNet(train_a_little(ConvNet(SMALL)))
+def test_other_numbers_than_float32_and_gradients_pass_the_inference_form_too(config):
+    model = to_inference_form(train_a_little(build_model(config)))
     log_mel = torch.randn(2, SMALL.n_mels, SMALL.n_frames)
     expected = model(log_mel)
     listened = log_mel.clone().requires_grad_()
     model(listened).sum().backward()
     assert listened.grad.abs().sum() > 0
     torch.testing.assert_close(model.double()(log_mel.double()).float(), expected, rtol=0, atol=SCORES)
+    halved = model.half()(log_mel.half())
+    assert halved.dtype == torch.float16
+    torch.testing.assert_close(halved.float(), expected, rtol=0, atol=HALF)
 
 
 def assert_inference_form_is_the_same(config, log_mel):
-    model = train_a_little(ConvNet(config))
+    model = train_a_little(build_model(config))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    inference = InferenceConvNet(model)
+    inference = to_inference_form(model)
     with torch.no_grad():
         expected, found = model.embed(log_mel), inference.embed(log_mel)
         logits = inference(log_mel)
@@ -138,7 +171,8 @@ def assert_inference_form_is_the_same(config, log_mel):
     assert expected.logits.std() > 0.01, "the network says the same of everything"
     torch.testing.assert_close(torch.sigmoid(logits), torch.sigmoid(expected.logits), rtol=0, atol=SCORES)
     torch.testing.assert_close(torch.sigmoid(found.logits), torch.sigmoid(expected.logits), rtol=0, atol=SCORES)
-    assert [embedding.shape for embedding in found.embeddings] == [(len(log_mel), n) for n in config.channels]
+    n_of_layers = [*config.channels, *([config.n_gru_units] if isinstance(config, CrnnConfig) else [])]
+    assert [embedding.shape for embedding in found.embeddings] == [(len(log_mel), n) for n in n_of_layers]
     for ours, theirs in zip(found.embeddings, expected.embeddings, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=EMBEDDINGS, atol=EMBEDDINGS)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -149,7 +183,7 @@ def assert_inference_form_is_the_same(config, log_mel):
 def test_an_embedding_is_the_mean_of_the_map_where_it_is_tapped():
     log_mel = torch.randn(2, SMALL.n_mels, SMALL.n_frames)
     for tap in ("after_pooling", "after_activation"):
-        model = train_a_little(ConvNet(dataclasses.replace(SMALL, embedding_tap=tap)))
+        model = train_a_little(build_model(dataclasses.replace(SMALL, embedding_tap=tap)))
         maps, expected = log_mel.unsqueeze(1), []
         for block in model.blocks:
             activated = nn.functional.elu(block.norm(block.conv(maps)))
@@ -163,7 +197,7 @@ def test_an_embedding_is_the_mean_of_the_map_where_it_is_tapped():
 def test_a_flat_head_reads_the_last_map_in_the_order_channels_bands_frames():
     config = dataclasses.replace(SMALL, n_mels=48, n_frames=96, channels=(3, 5, 4))
     assert config.output_size == (4, 4)
-    model = train_a_little(ConvNet(config))
+    model = train_a_little(build_model(config))
     log_mel = torch.randn(2, 48, 96)
     with torch.no_grad():
         last = log_mel.unsqueeze(1)
@@ -172,13 +206,15 @@ def test_a_flat_head_reads_the_last_map_in_the_order_channels_bands_frames():
         weight = model.dense.weight.reshape(7, 4, 4, 4)
         expected = torch.einsum("tcbf,ncbf->nt", weight, last) + model.dense.bias
         torch.testing.assert_close(model(log_mel), expected)
-        torch.testing.assert_close(InferenceConvNet(model)(log_mel), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(to_inference_form(model)(log_mel), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["compact", "crnn"])
 @pytest.mark.usefixtures("seeded")
-def test_a_clip_scores_the_same_alone_and_in_any_company():
-    model = InferenceConvNet(train_a_little(ConvNet(compact_config())))
-    log_mel = torch.randn(3, 96, 1360)
+def test_a_clip_scores_the_same_alone_and_in_any_company(name):
+    config, *_ = FIGURES[name]
+    model = to_inference_form(train_a_little(build_model(config)))
+    log_mel = torch.randn(3, config.n_mels, config.n_frames)
     together = torch.sigmoid(model(log_mel))
     alone = torch.sigmoid(torch.cat([model(clip[None]) for clip in log_mel]))
     torch.testing.assert_close(alone, together, rtol=0, atol=SCORES)
@@ -189,39 +225,52 @@ def test_a_clip_scores_the_same_alone_and_in_any_company():
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_convolution_runs_channels_last(name):
     # a first layer that is not costs a CPU several times as much, and nothing else tells
-    for conv in InferenceConvNet(ConvNet(FIGURES[name][0])).convs:
-        assert conv.weight.stride()[1] == 1
+    for block in to_inference_form(build_model(FIGURES[name][0])).blocks:
+        assert block.conv.weight.stride()[1] == 1
 
 
 def test_subnormal_weights_are_flushed_and_nothing_is_heard_of_it():
-    model = train_a_little(ConvNet(SMALL))
+    model = train_a_little(build_model(SMALL))
     log_mel = torch.randn(4, SMALL.n_mels, SMALL.n_frames)
     with torch.no_grad():
         for block in model.blocks:
             block.conv.weight[::2] = SUBNORMAL
         assert 0 < model.blocks[0].conv.weight[0, 0, 0, 0] < torch.finfo(torch.float32).tiny
-        inference = InferenceConvNet(model)
+        inference = to_inference_form(model)
         torch.testing.assert_close(
             torch.sigmoid(inference(log_mel)), torch.sigmoid(model(log_mel)), rtol=0, atol=SCORES
         )
-    for conv in inference.convs:
-        assert not conv.weight[::2].any()
-        assert conv.weight[1::2].all()
+    for block in inference.blocks:
+        assert not block.conv.weight[::2].any()
+        assert block.conv.weight[1::2].all()
+
+
+def test_subnormal_weights_of_recurrent_units_and_of_the_head_are_flushed_too():
+    model = build_model(SMALL_CRNN)
+    with torch.no_grad():
+        for weight in (model.gru.weight_ih_l0, model.gru.weight_hh_l1, model.dense.weight):
+            weight[::2] = SUBNORMAL
+    inference = to_inference_form(model)
+    for weight in (inference.gru.weight_ih_l0, inference.gru.weight_hh_l1, inference.dense.weight):
+        assert not weight[::2].any()
+        assert weight[1::2].all()
+    assert model.gru.weight_ih_l0[0, 0] > 0
 
 
 @pytest.mark.parametrize(
     "shape", [(24, 50), (1, 1, 24, 50), (1, 50, 24), (1, 24, 49), (1, 24, 51), (1, 23, 50), (1, 24, 50, 1)]
 )
 def test_a_map_of_another_size_is_refused(shape):
-    model = ConvNet(SMALL).eval()
-    for network in (model, model.embed, InferenceConvNet(model), InferenceConvNet(model).embed):
-        with pytest.raises(ValueError, match=r"takes \(n_clips, 24, 50\), not"):
-            network(torch.zeros(shape))
+    for config in (SMALL, SMALL_CRNN):
+        model = build_model(config).eval()
+        for network in (model, model.embed, to_inference_form(model), to_inference_form(model).embed):
+            with pytest.raises(ValueError, match=r"takes \(n_clips, 24, 50\), not"):
+                network(torch.zeros(shape))
 
 
 @pytest.mark.usefixtures("seeded")
 def test_global_pooling_reads_the_greatest_value_of_each_map():
-    model = train_a_little(ConvNet(dataclasses.replace(SMALL, head="global_max")))
+    model = train_a_little(build_model(dataclasses.replace(SMALL, head="global_max")))
     log_mel = torch.randn(2, 24, 200)
     with torch.no_grad():
         last = log_mel.unsqueeze(1)
@@ -233,10 +282,10 @@ def test_global_pooling_reads_the_greatest_value_of_each_map():
 
 
 def test_global_pooling_takes_maps_of_any_length():
-    model = ConvNet(dataclasses.replace(SMALL, head="global_max")).eval()
+    model = build_model(dataclasses.replace(SMALL, head="global_max")).eval()
     for n_frames in (24, 49, 130):
-        assert InferenceConvNet(model)(torch.zeros(2, 24, n_frames)).shape == (2, 7)
-    with pytest.raises(ValueError, match="takes"):
+        assert to_inference_form(model)(torch.zeros(2, 24, n_frames)).shape == (2, 7)
+    with pytest.raises(ValueError, match=r"takes \(n_clips, 24, n_frames\), not"):
         model(torch.zeros(2, 23, 50))
 
 
@@ -250,20 +299,74 @@ def test_poolings_that_leave_nothing_are_refused():
         dataclasses.replace(compact_config(), pools=((2, 4), (4, 4), (4, 5), (2, 4), (4, 4)))
 
 
-def test_blocks_and_poolings_are_as_many():
+@pytest.mark.parametrize("config", [SMALL, SMALL_CRNN], ids=["convnet", "crnn"])
+def test_blocks_and_poolings_are_as_many(config):
     with pytest.raises(ValueError, match="3 blocks of maps but 2 poolings"):
-        dataclasses.replace(SMALL, pools=((2, 2), (2, 2)))
+        dataclasses.replace(config, pools=((2, 2), (2, 2)))
+
+
+@pytest.mark.parametrize("change", [{"n_gru_layers": 0}, {"n_gru_units": 0}])
+def test_a_crnn_has_recurrent_units(change):
+    with pytest.raises(ValueError, match="begin at 1"):
+        dataclasses.replace(SMALL_CRNN, **change)
+
+
+def gru_states(steps, gru):
+    """States [shape=(n_steps, n_units)] of one clip's steps: the equations, one number's precision higher."""
+    sequence = steps.double()
+    for layer in range(gru.num_layers):
+        of_input, of_state = (getattr(gru, f"weight_{part}_l{layer}").double() for part in ("ih", "hh"))
+        input_bias, state_bias = (getattr(gru, f"bias_{part}_l{layer}").double() for part in ("ih", "hh"))
+        state, states = torch.zeros(gru.hidden_size, dtype=torch.float64), []
+        for step in sequence:
+            reset_in, update_in, candidate_in = (of_input @ step + input_bias).chunk(3)
+            reset_state, update_state, candidate_state = (of_state @ state + state_bias).chunk(3)
+            update = torch.sigmoid(update_in + update_state)
+            candidate = torch.tanh(candidate_in + torch.sigmoid(reset_in + reset_state) * candidate_state)
+            state = (1 - update) * candidate + update * state
+            states.append(state)
+        sequence = torch.stack(states)
+    return sequence
+
+
+@pytest.mark.parametrize("n_mels", [24, 48])
+@pytest.mark.usefixtures("seeded")
+def test_recurrent_units_read_the_map_from_its_first_frame_to_its_last(n_mels):
+    model = train_a_little(build_model(dataclasses.replace(SMALL_CRNN, n_mels=n_mels)))
+    log_mel = torch.randn(2, n_mels, 50)
+    with torch.no_grad():
+        output = model.embed(log_mel)
+        maps = model.blocks(log_mel.unsqueeze(1))
+        for clip, state, logits in zip(maps, output.embeddings[-1], output.logits, strict=True):
+            # at each frame all bands of the first map, then of the next
+            steps = torch.stack([clip[:, :, frame].flatten() for frame in range(clip.shape[2])])
+            last = gru_states(steps, model.gru)[-1]
+            torch.testing.assert_close(state.double(), last, rtol=0, atol=SCORES)
+            expected = model.dense.weight.double() @ last + model.dense.bias
+            torch.testing.assert_close(logits.double(), expected, rtol=0, atol=SCORES)
+
+
+@pytest.mark.usefixtures("seeded")
+def test_the_recurrence_keeps_its_precision_where_convolutions_are_run_in_another():
+    model = build_model(SMALL_CRNN)
+    log_mel = torch.randn(3, SMALL_CRNN.n_mels, SMALL_CRNN.n_frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        *blocks, state = model.embed(log_mel).embeddings
+        model(log_mel).float().square().sum().backward()
+    assert {embedding.dtype for embedding in blocks} == {torch.bfloat16}
+    assert state.dtype == torch.float32
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("head", ["flatten", "global_max"])
 def test_the_dense_layer_fits_the_head(head):
     config = dataclasses.replace(SMALL, n_frames=150, head=head)
     assert config.output_size == (2, 6)
-    assert ConvNet(config).dense.in_features == config.n_features == (48 if head == "flatten" else 4)
+    assert build_model(config).dense.in_features == config.n_features == (48 if head == "flatten" else 4)
 
 
 def test_a_network_without_running_statistics_is_refused():
-    model = ConvNet(SMALL)
+    model = build_model(SMALL)
     model.blocks[1].norm = nn.BatchNorm2d(5, track_running_stats=False)
     with pytest.raises(ValueError, match="without running statistics"):
-        InferenceConvNet(model)
+        to_inference_form(model)

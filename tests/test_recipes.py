@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from tagcli.checkpoint import CheckpointHeader, Provenance, load_tensors, read_header, save_checkpoint
 from tagcli.cli import app
 from tagcli.errors import TrainingError
+from tagcli.models.config import CrnnConfig, compact_config
 from tagcli.tags import Category, Vocabulary
 from tagcli.training.beginning import begin_fresh, begin_from
 from tagcli.training.learner import Learner
@@ -96,6 +97,40 @@ class TestWhatCannotBeFollowed:
             except TrainingError:
                 continue
             assert resolve_recipe(recipe.to_document(), n_tags=2, place=PLACE) == recipe
+
+
+class TestKinds:
+    def test_a_crnn_takes_other_numbers(self):
+        text = "model.architecture = 'crnn'\nmodel.n_gru_units = 8\nclip.seconds = 10.0"
+        recipe = resolve(text)
+        assert isinstance(recipe.model, CrnnConfig)
+        assert (recipe.model.n_gru_units, recipe.model.n_frames, recipe.model.channels) == (8, 626, (64, 128, 128, 128))
+        assert recipe.front_end.sample_rate == 16_000
+        assert resolve_recipe(recipe.to_document(), n_tags=2, place=PLACE) == recipe
+
+    @pytest.mark.parametrize(
+        ("key", "value", "named"),
+        [
+            ("n_gru_units", 0, "[model]: n_gru_layers and n_gru_units begin at 1"),
+            ("n_gru_layers", "many", "[model] n_gru_layers"),
+            ("head", "flatten", "[model] has no 'head'; it has architecture"),
+            ("pools", [[2, 2], [3, 3], [4, 4], [0, 4]], "[model] channels and pools"),
+            ("activation", "gelu", "[model] activation"),
+        ],
+    )
+    def test_table_and_key_of_a_crnn_are_named(self, key, value, named):
+        with pytest.raises(TrainingError) as caught:
+            resolve_recipe({"model": {"architecture": "crnn", key: value}}, n_tags=2, place=PLACE)
+        assert named in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_runs_from_before_there_were_kinds_are_known_by_their_recipe(self):
+        """The state of a run holds its recipe as Python shows it, which no new kind may change."""
+        assert repr(compact_config(n_tags=2)) == (
+            "ConvNetConfig(architecture='compact', n_mels=96, n_frames=1360, channels=(32, 32, 32, 32, 32), "
+            "pools=((2, 4), (3, 4), (2, 5), (2, 4), (4, 4)), activation='elu', head='flatten', n_tags=2, "
+            "batch_norm_eps=0.001, embedding_tap='after_pooling')"
+        )
 
 
 class TestNumbers:

@@ -141,7 +141,7 @@ def test_the_commands_module_imports_nothing_slow():
 @needs_published_files
 def test_the_published_weights_are_pulled_from_a_mirror(monkeypatch):
     monkeypatch.setenv(MIRROR_VARIABLE, str(SHARED / "weights"))
-    assert len(run("pull", *WON2020).stdout.splitlines()) == 3
+    assert len(run("pull", *WON2020).stdout.splitlines()) == len(WON2020) == 6
     run("import", SHARED / "weights" / "choi2017" / "model_best.hdf5", "--as", "choi2017-keras2")
     states = {row["name"]: row["state"] for row in json.loads(run("list", "--format", "json").stdout)}
     assert states == dict.fromkeys(CATALOGUE, "cached")

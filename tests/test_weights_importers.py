@@ -37,8 +37,8 @@ LOG_MEL_TOLERANCE_DB = 0.006
 fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
 
-def import_won2020(path, name="odd"):
-    return convert(path, "won2020", name=name, vocabulary=load_vocabulary("msd50"), provenance=PROVENANCE)
+def import_won2020(path, name="odd", kind="fcn"):
+    return convert(path, f"won2020-{kind}", name=name, vocabulary=load_vocabulary("msd50"), provenance=PROVENANCE)
 
 
 def import_keras2(path, name="odd"):
@@ -73,6 +73,28 @@ def fcn(log_mel, tensors):
     *_, (_, last) = blocks(x, tensors, eps=1e-5, pools=pools, activation=F.relu)
     embedding = last.flatten()
     return embedding, torch.sigmoid(tensors["model.dense.weight"] @ embedding + tensors["model.dense.bias"])
+
+
+def crnn(log_mel, tensors):
+    """Embedding (32,) and scores (50,) of a log-mel (96, 1813) in dB."""
+    norm = {part: tensors[f"front_end.input_norm.{part}"] for part in ("weight", "bias", "running_mean", "running_var")}
+    x = F.batch_norm(log_mel[None, None], norm["running_mean"], norm["running_var"], norm["weight"], norm["bias"])
+    pools = ((2, 2), (3, 3), (4, 4), (4, 4))
+    *_, (_, last) = blocks(x, tensors, eps=1e-5, pools=pools, activation=F.relu)
+    sequence = last[0, :, 0].T
+    assert sequence.shape == (18, 128)
+    for layer in (0, 1):
+        gru = {part: tensors[f"model.gru.{part}_l{layer}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        state, states = torch.zeros(32), []
+        for step in sequence:
+            of_input = gru["weight_ih"] @ step + gru["bias_ih"]
+            of_state = gru["weight_hh"] @ state + gru["bias_hh"]
+            reset, update = torch.sigmoid(of_input + of_state)[:64].chunk(2)
+            candidate = torch.tanh(of_input[64:] + reset * of_state[64:])
+            state = update * state + (1 - update) * candidate
+            states.append(state)
+        sequence = torch.stack(states)
+    return state, torch.sigmoid(tensors["model.dense.weight"] @ state + tensors["model.dense.bias"])
 
 
 def keras2(log_mel, tensors):
@@ -113,6 +135,19 @@ def test_won2020_tensors_go_where_the_tagger_looks(tmp_path):
     assert tensors["model.blocks.0.norm.num_batches_tracked"] == 7
     assert torch.equal(tensors["model.dense.weight"], state["dense.weight"])
     assert len(tensors) == len(state) - 1  # the window is checked, not kept
+
+
+def test_the_crnns_tensors_go_where_the_tagger_looks(tmp_path):
+    state = won2020_state(kind="crnn")
+    header, tensors = import_won2020(save_state(tmp_path / "best_model.pth", state), kind="crnn")
+    assert header.architecture.architecture == "crnn"
+    assert (header.clip.n_samples, header.clip.short, header.front_end.fmax) == (464_000, "repeat", 8000.0)
+    assert torch.equal(tensors["model.blocks.3.conv.weight"], state["layer4.conv.weight"])
+    assert torch.equal(tensors["model.blocks.3.norm.running_mean"], state["layer4.bn.running_mean"])
+    for part in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "weight_ih_l1", "bias_hh_l1"):
+        assert torch.equal(tensors[f"model.gru.{part}"], state[f"layer5.{part}"])
+    assert torch.equal(tensors["model.dense.bias"], state["dense.bias"])
+    assert len(tensors) == len(state) - 1
 
 
 def test_keras2_tensors_go_where_the_tagger_looks(tmp_path):
@@ -164,6 +199,34 @@ def test_another_layout_than_won2020s_is_refused(key, value, reason, tmp_path):
         import_won2020(path)
     assert str(path) in str(caught.value)
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("layer5.weight_hh_l1", None, "has no tensor layer5.weight_hh_l1"),
+        ("layer5.weight_ih_l2", torch.zeros(96, 32), "has a tensor layer5.weight_ih_l2 that its format does not know"),
+        ("layer5.weight_ih_l0", torch.zeros(96, 64), r"layer5.weight_ih_l0 .* \(96, 64\) in place of .* \(96, 128\)"),
+        ("layer5.bias_hh_l0", torch.full((96,), float("inf")), "layer5.bias_hh_l0 .* not finite"),
+        ("dense.weight", torch.zeros(50, 64), r"dense.weight .* \(50, 64\) in place of float32 \(50, 32\)"),
+    ],
+)
+def test_another_layout_than_the_crnns_is_refused(key, value, reason, tmp_path):
+    state = won2020_state(kind="crnn")
+    state[key] = value
+    if value is None:
+        del state[key]
+    path = save_state(tmp_path / "other.pth", state)
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        import_won2020(path, kind="crnn")
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(("kind", "other"), [("fcn", "crnn"), ("crnn", "fcn")])
+def test_one_of_wons_networks_is_not_taken_for_another(kind, other, tmp_path):
+    path = save_state(tmp_path / "other.pth", won2020_state(kind=other))
+    with pytest.raises(CheckpointError, match="so it is not of this format"):
+        import_won2020(path, kind=kind)
 
 
 @pytest.mark.parametrize(
@@ -300,13 +363,19 @@ def import_published(name, tmp_path):
 
 
 @needs_published_files
-@pytest.mark.parametrize("name", WON2020)
-@pytest.mark.parametrize("track", ["0003", "0119", "0293"])
+@pytest.mark.parametrize(
+    ("name", "track"),
+    [
+        *((name, track) for name in WON2020 if name.endswith("-fcn") for track in ("0003", "0119", "0293")),
+        ("won2020-msd-crnn", "0293"),
+    ],
+)
 def test_won2020_gives_the_published_scores(name, track, tmp_path):
     tensors = import_published(name, tmp_path)
     model = name.removeprefix("won2020-").replace("-", "_")
+    network = fcn if name.endswith("-fcn") else crnn
     with np.load(SHARED / "golden" / f"won2020_{track}.npz", allow_pickle=False) as golden:
-        embedding, scores = fcn(torch.from_numpy(golden["logmel_db_29s"]), tensors)
+        embedding, scores = network(torch.from_numpy(golden["logmel_db_29s"]), tensors)
         np.testing.assert_allclose(scores, golden[model], atol=LOGITS_TOLERANCE, rtol=0)
         np.testing.assert_allclose(embedding, golden[f"{model}_emb"], rtol=1e-3, atol=1e-4)
 

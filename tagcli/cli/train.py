@@ -56,7 +56,7 @@ def train(
     dataset: DatasetArgument,
     out: RunOption,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="ARCH", help="compact or fcn.", show_default="compact")
+        str | None, typer.Option("--model", metavar="ARCH", help="compact, fcn or crnn.", show_default="compact")
     ] = None,
     front_end: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""The networks' numbers: one dataclass, and the two published 5-layer figures."""
+"""The networks' numbers: one dataclass for each kind, and the published figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,8 +10,35 @@ Head = Literal["flatten", "global_max"]
 EmbeddingTap = Literal["after_pooling", "after_activation"]
 
 
+class BlocksFigure:
+    """What all kinds say of their blocks: 3x3 convolution, batch norm, activation and max pooling."""
+
+    n_mels: int
+    n_frames: int
+    channels: tuple[int, ...]
+    pools: tuple[tuple[int, int], ...]
+    activation: Activation
+    batch_norm_eps: float
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != len(self.pools):
+            msg = f"{len(self.channels)} blocks of maps but {len(self.pools)} poolings"
+            raise ValueError(msg)
+        if 0 in self.output_size:
+            msg = f"an input of {self.n_mels} x {self.n_frames} vanishes in the poolings {self.pools}"
+            raise ValueError(msg)
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Bands and frames that are left after the last pooling."""
+        n_mels, n_frames = self.n_mels, self.n_frames
+        for pool_bands, pool_frames in self.pools:
+            n_mels, n_frames = n_mels // pool_bands, n_frames // pool_frames
+        return n_mels, n_frames
+
+
 @dataclass(frozen=True, kw_only=True)
-class ConvNetConfig:
+class ConvNetConfig(BlocksFigure):
     """A k2c2 network: blocks of 3x3 convolution, batch norm, activation and max pooling, then one dense layer.
 
     Parameters
@@ -53,27 +80,59 @@ class ConvNetConfig:
     batch_norm_eps: float
     embedding_tap: EmbeddingTap
 
-    def __post_init__(self) -> None:
-        if len(self.channels) != len(self.pools):
-            msg = f"{len(self.channels)} blocks of maps but {len(self.pools)} poolings"
-            raise ValueError(msg)
-        if 0 in self.output_size:
-            msg = f"an input of {self.n_mels} x {self.n_frames} vanishes in the poolings {self.pools}"
-            raise ValueError(msg)
-
-    @property
-    def output_size(self) -> tuple[int, int]:
-        """Bands and frames that are left after the last pooling."""
-        n_mels, n_frames = self.n_mels, self.n_frames
-        for pool_bands, pool_frames in self.pools:
-            n_mels, n_frames = n_mels // pool_bands, n_frames // pool_frames
-        return n_mels, n_frames
-
     @property
     def n_features(self) -> int:
         """Number of inputs of the dense layer."""
         n_mels, n_frames = self.output_size
         return self.channels[-1] * (n_mels * n_frames if self.head == "flatten" else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrnnConfig(BlocksFigure):
+    """A recurrent network over the maps of such blocks: gated recurrent units, whose last state goes to a dense layer.
+
+    Parameters
+    ----------
+    architecture
+        Which kind this is.
+    n_mels, n_frames, channels, pools, activation
+        As `ConvNetConfig` says.
+    n_gru_layers, n_gru_units
+        Recurrent layers, one upon the other, and the size of each one's state.
+    n_tags, batch_norm_eps
+        As `ConvNetConfig` says.
+
+    Raises
+    ------
+    ValueError
+        When channels and pools differ in number, the input vanishes in a pooling, or there is no recurrent unit.
+    """
+
+    architecture: Literal["crnn"]
+    n_mels: int
+    n_frames: int
+    channels: tuple[int, ...]
+    pools: tuple[tuple[int, int], ...]
+    activation: Activation
+    n_gru_layers: int
+    n_gru_units: int
+    n_tags: int
+    batch_norm_eps: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.n_gru_layers, self.n_gru_units) < 1:
+            msg = f"n_gru_layers and n_gru_units begin at 1, not at {self.n_gru_layers} and {self.n_gru_units}"
+            raise ValueError(msg)
+
+    @property
+    def n_features(self) -> int:
+        """Number of inputs of the first recurrent layer at each step: all bands of all maps."""
+        return self.channels[-1] * self.output_size[0]
+
+
+ModelConfig = CrnnConfig | ConvNetConfig
+"""Every kind; `architecture` says which one a configuration is of, and whatever has no kind of its own is a ConvNet."""
 
 
 def compact_config(
@@ -118,7 +177,27 @@ def fcn_config(*, n_tags: int = 50) -> ConvNetConfig:
     )
 
 
-ARCHITECTURES: Mapping[str, Callable[[], ConvNetConfig]] = MappingProxyType(
-    {"compact": compact_config, "fcn": fcn_config}
+def crnn_config(*, n_tags: int = 50) -> CrnnConfig:
+    """Describe the CRNN: four blocks of 64-128-128-128 maps, then two layers of 32 gated recurrent units.
+
+    Choi et al., "Convolutional recurrent neural networks for music classification" (ICASSP 2017), in the form of
+    Won et al., "Evaluation of CNN-based automatic music tagging models" (2020), section 3: 29.0 s at 16 kHz.
+    """
+    return CrnnConfig(
+        architecture="crnn",
+        n_mels=96,
+        n_frames=1813,
+        channels=(64, 128, 128, 128),
+        pools=((2, 2), (3, 3), (4, 4), (4, 4)),
+        activation="relu",
+        n_gru_layers=2,
+        n_gru_units=32,
+        n_tags=n_tags,
+        batch_norm_eps=1e-5,
+    )
+
+
+ARCHITECTURES: Mapping[str, Callable[[], ModelConfig]] = MappingProxyType(
+    {"compact": compact_config, "fcn": fcn_config, "crnn": crnn_config}
 )
 """The figures by their names, each with the numbers of its paper."""

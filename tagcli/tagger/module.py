@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from tagcli.checkpoint import CheckpointHeader, load_tensors, read_header
 from tagcli.errors import CheckpointError
 from tagcli.features.log_mel import LogMel
-from tagcli.models.convnet import ConvNet
-from tagcli.models.inference import InferenceConvNet
+from tagcli.models.forms import Model, build_model, to_inference_form
 
 
 class ModuleOutput(NamedTuple):
@@ -21,7 +20,7 @@ class ModuleOutput(NamedTuple):
     scores
         [shape=(n_clips, n_tags)], sigmoid outputs in [0, 1].
     embeddings
-        Of each block [shape=(n_clips, n_channels)], or none when they were not asked for.
+        Of each layer [shape=(n_clips, n_channels)], or none when they were not asked for.
     """
 
     scores: Tensor
@@ -39,11 +38,11 @@ class TaggerModule(nn.Module):
         As trained; the network is converted.
     """
 
-    def __init__(self, header: CheckpointHeader, front_end: LogMel, model: ConvNet) -> None:
+    def __init__(self, header: CheckpointHeader, front_end: LogMel, model: Model) -> None:
         super().__init__()
         self.header = header
         self.front_end = front_end
-        self.model = InferenceConvNet(model)
+        self.model = to_inference_form(model)
         self.requires_grad_(False)
         self.eval()
 
@@ -57,7 +56,7 @@ class TaggerModule(nn.Module):
             When the file is damaged, or its tensors do not fit its configuration.
         """
         header = read_header(path)
-        front_end, model = LogMel(header.front_end), ConvNet(header.architecture)
+        front_end, model = LogMel(header.front_end), build_model(header.architecture)
         trained = nn.ModuleDict({"front_end": front_end, "model": model})
         try:
             trained.load_state_dict(load_tensors(path), strict=True)
@@ -83,7 +82,7 @@ class TaggerModule(nn.Module):
         return torch.sigmoid(self.model(self._hear(waveform)).float())
 
     def score(self, waveform: Tensor, *, with_embeddings: bool) -> ModuleOutput:
-        """Compute scores, and the embeddings of every block when they are wanted; no gradients are kept.
+        """Compute scores, and the embeddings of every layer when they are wanted; no gradients are kept.
 
         Parameters
         ----------

@@ -12,7 +12,7 @@ from tagcli.checkpoint import CheckpointHeader, Provenance, hash_artists, load_t
 from tagcli.datasets.manifest import Manifest
 from tagcli.errors import CheckpointError, TrainingError
 from tagcli.evaluation import match_tags
-from tagcli.models.inference import NEGLIGIBLE_WEIGHT
+from tagcli.models.forms import NEGLIGIBLE_WEIGHT
 from tagcli.training.learner import Learner
 from tagcli.training.recipe import Recipe
 from tagcli.training.teachers import Teachers

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from tagcli.checkpoint import CheckpointHeader
 from tagcli.features.config import FrontEndConfig
 from tagcli.features.log_mel import LogMel, compute_mel_filter_bank
-from tagcli.models.config import ConvNetConfig
-from tagcli.models.convnet import ConvNet
+from tagcli.models.config import ModelConfig
+from tagcli.models.forms import build_model
 from tagcli.tagger.module import TaggerModule
 from tagcli.training.recipe import TransferRecipe
 
@@ -63,10 +63,10 @@ class Learner(nn.Module):
         When more blocks are to be frozen than there are.
     """
 
-    def __init__(self, front_end: FrontEndConfig, model: ConvNetConfig, transfer: TransferRecipe) -> None:
+    def __init__(self, front_end: FrontEndConfig, model: ModelConfig, transfer: TransferRecipe) -> None:
         super().__init__()
         self.front_end = LogMel(front_end)
-        self.model = ConvNet(model)
+        self.model = build_model(model)
         self._transfer = transfer
         if transfer.n_frozen_blocks > len(self.model.blocks):
             msg = f"{transfer.n_frozen_blocks} blocks cannot be frozen, there are {len(self.model.blocks)}"
@@ -76,7 +76,13 @@ class Learner(nn.Module):
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no such overload
 
     def initialise(self, seed: int) -> None:
-        """Draw fresh weights: He normal, zero biases. He et al., "Delving deep into rectifiers" (2015), equation 10."""
+        """Draw fresh weights; all biases are zero.
+
+        Convolutions and the head: He et al., "Delving deep into rectifiers" (2015), equation 10. Recurrent layers:
+        from below Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks"
+        (2010), equation 16; from step to step orthogonal, Saxe et al., "Exact solutions to the nonlinear dynamics of
+        learning in deep linear neural networks" (2014), section 3.
+        """
         if self.front_end.config.filter_bank == "stored":
             self.front_end.mel_filter_bank.copy_(compute_mel_filter_bank(self.front_end.config))
         generator = torch.Generator().manual_seed(seed)
@@ -85,6 +91,14 @@ class Learner(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+            elif isinstance(layer, nn.GRU):
+                for name, weight in layer.named_parameters():
+                    if name.startswith("weight_ih"):
+                        nn.init.xavier_uniform_(weight, generator=generator)
+                    elif name.startswith("weight_hh"):
+                        nn.init.orthogonal_(weight, generator=generator)
+                    else:
+                        nn.init.zeros_(weight)
 
     def train(self, mode: bool = True) -> "Learner":
         """Learn, or stop learning; frozen parts, and batch norms that are to be kept, do not follow."""
@@ -109,7 +123,7 @@ class Learner(nn.Module):
 
     def to_tagger(self, header: CheckpointHeader) -> TaggerModule:
         """Make the form that scores; it has tensors of its own."""
-        front_end, model = LogMel(header.front_end), ConvNet(header.architecture)
+        front_end, model = LogMel(header.front_end), build_model(header.architecture)
         front_end.load_state_dict(self.front_end.state_dict())
         model.load_state_dict(self.model.state_dict())
         model.eval()

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.features.config import FrontEndConfig
-from tagcli.models.config import ConvNetConfig
+from tagcli.models.config import ModelConfig
 from tagcli.training.rules import require
 from tagcli.training.teaching import TeachingRecipe
 
@@ -201,7 +201,7 @@ class Recipe:
     data: DataRecipe = field(default_factory=DataRecipe)
     front_end: FrontEndConfig
     clip: ClipRule
-    model: ConvNetConfig
+    model: ModelConfig
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     teaching: TeachingRecipe = field(default_factory=TeachingRecipe)
     optimisation: OptimisationRecipe = field(default_factory=OptimisationRecipe)

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from tagcli.audio.clips import ClipRule
 from tagcli.errors import TrainingError
 from tagcli.features.config import FRONT_ENDS, FrontEndConfig
-from tagcli.models.config import ARCHITECTURES, ConvNetConfig
+from tagcli.models.config import ARCHITECTURES, ConvNetConfig, ModelConfig
 from tagcli.training.recipe import (
     AugmentationRecipe,
     DataRecipe,
@@ -22,7 +22,7 @@ from tagcli.training.teaching import TeachingRecipe
 from tagcli.typed import parse_typed
 
 DEFAULT_ARCHITECTURE = "compact"
-DEFAULT_FRONT_ENDS: Mapping[str, str] = {"compact": "mel96-12k", "fcn": "mel96-16k"}
+DEFAULT_FRONT_ENDS: Mapping[str, str] = {"compact": "mel96-12k", "fcn": "mel96-16k", "crnn": "mel96-16k"}
 DEFAULT_CLIP_SECONDS = 29.0
 
 
@@ -182,7 +182,7 @@ def _resolve_clip(table: Mapping[str, Any], front_end: FrontEndConfig) -> ClipRu
     return clip
 
 
-def _resolve_model(table: Mapping[str, Any], front_end: FrontEndConfig, clip: ClipRule, n_tags: int) -> ConvNetConfig:
+def _resolve_model(table: Mapping[str, Any], front_end: FrontEndConfig, clip: ClipRule, n_tags: int) -> ModelConfig:
     """Take a figure by name, change what is said otherwise, and fit it to input and outputs."""
     figure = ARCHITECTURES.get(str(table["architecture"]))
     fitted = {"n_mels": front_end.n_mels, "n_frames": front_end.n_frames(clip.n_samples), "n_tags": n_tags}
@@ -193,13 +193,14 @@ def _resolve_model(table: Mapping[str, Any], front_end: FrontEndConfig, clip: Cl
     if figure is None and "channels" not in table:
         msg = f"[model] architecture is {table['architecture']!r:.80}, but there are only {', '.join(ARCHITECTURES)}"
         raise ValueError(msg)
-    base = {} if figure is None else dataclasses.asdict(figure())
-    fields = _parse_fields(ConvNetConfig, "model", {**base, **table, **fitted})
+    base = None if figure is None else figure()
+    kind = ConvNetConfig if base is None else type(base)
+    fields = _parse_fields(kind, "model", {**({} if base is None else dataclasses.asdict(base)), **table, **fitted})
     sizes = (*fields.get("channels", ()), *(size for pool in fields.get("pools", ()) for size in pool))
     if min(sizes, default=0) < 1:
         msg = "[model] channels and pools are there, and begin at 1"
         raise ValueError(msg)
-    model: ConvNetConfig = _construct(ConvNetConfig, "model", fields)
+    model: ModelConfig = _construct(kind, "model", fields)
     return model
 
 

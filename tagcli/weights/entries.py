@@ -1,7 +1,7 @@
 """The published weights that tagcli can use now: pinned addresses, hashes, licences and figures.
 
 The hash is the identity of a file; the address only says where those bytes were published. Figures are the authors'
-own, for the model as published: the MagnaTagATune file comes from another run of the same training.
+own, for the model as published: the FCN's MagnaTagATune file comes from another run of the same training.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Literal
 
 from tagcli.checkpoint import Provenance
 
-Importer = Literal["won2020", "keras2"]
+Importer = Literal["won2020-fcn", "won2020-crnn", "keras2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +76,29 @@ class CatalogueEntry:
         return f"tagcli weights pull {self.name}" if self.url else f"tagcli weights import FILE --as {self.name}"
 
 
+_TRAINING_DATA: Mapping[str, str] = MappingProxyType(
+    {
+        "msd": "Million Song Dataset, 50 Last.fm tags",
+        "mtat": "MagnaTagATune, 50 tags",
+        "jamendo": "MTG-Jamendo, 50 tags",
+    }
+)
+
+
 def _won2020(
-    dataset: str, *, sha256: str, n_bytes: int, training_data: str, roc_auc: float, pr_auc: float
+    dataset: Literal["msd", "mtat", "jamendo"],
+    kind: Literal["fcn", "crnn"],
+    *,
+    sha256: str,
+    n_bytes: int,
+    roc_auc: float,
+    pr_auc: float,
 ) -> CatalogueEntry:
     return CatalogueEntry(
-        name=f"won2020-{dataset}-fcn",
-        path=f"won2020/{dataset}_fcn.pth",
+        name=f"won2020-{dataset}-{kind}",
+        path=f"won2020/{dataset}_{kind}.pth",
         url="https://raw.githubusercontent.com/jose-jvmas/sota-music-tagging-models/"
-        f"bbcae87e2a25f46cdb5132fca2f400263439a98c/models/{dataset}/fcn/best_model.pth",
+        f"bbcae87e2a25f46cdb5132fca2f400263439a98c/models/{dataset}/{kind}/best_model.pth",
         sha256=sha256,
         n_bytes=n_bytes,
         licence="MIT",
@@ -94,39 +109,63 @@ def _won2020(
             "Won, Ferraro, Bogdanov, Serra: Evaluation of CNN-based automatic music tagging models. "
             "Sound and Music Computing Conference, 2020"
         ),
-        training_data=training_data,
+        training_data=_TRAINING_DATA[dataset],
         roc_auc=roc_auc,
         pr_auc=pr_auc,
         vocabulary=f"{dataset}50",
         sample_rate=16_000,
-        importer="won2020",
+        importer="won2020-fcn" if kind == "fcn" else "won2020-crnn",
     )
 
 
 _ENTRIES = (
     _won2020(
         "msd",
+        "fcn",
         sha256="6012aa7eecf864a8081faedca56af054521e8dfb9c5c98659a3dd5d3e1e66f21",
         n_bytes=1_902_815,
-        training_data="Million Song Dataset, 50 Last.fm tags",
         roc_auc=0.8744,
         pr_auc=0.2970,
     ),
     _won2020(
         "mtat",
+        "fcn",
         sha256="e89d751202d38c3ae69855782bc27010f87051958dbec64f5aa762364dbac271",
         n_bytes=1_902_811,
-        training_data="MagnaTagATune, 50 tags",
         roc_auc=0.9005,
         pr_auc=0.4295,
     ),
     _won2020(
         "jamendo",
+        "fcn",
         sha256="7bce08a66dbc70d096b0a330f44b4cacd9aa25519b83489fbb98f2164a194e2b",
         n_bytes=1_902_815,
-        training_data="MTG-Jamendo, 50 tags",
         roc_auc=0.8255,
         pr_auc=0.2801,
+    ),
+    _won2020(
+        "msd",
+        "crnn",
+        sha256="ebb99855ed0c83f38845db9cfb383dd6fc70938bc58701dcb66e18af9ee7fbea",
+        n_bytes=1_687_711,
+        roc_auc=0.8499,
+        pr_auc=0.2469,
+    ),
+    _won2020(
+        "mtat",
+        "crnn",
+        sha256="cd22fc70cafd06f8f2bfc7dd795abccb1f4b50d5b09094c39ad100baf87475a3",
+        n_bytes=1_687_630,
+        roc_auc=0.8722,
+        pr_auc=0.3625,
+    ),
+    _won2020(
+        "jamendo",
+        "crnn",
+        sha256="0a558989c0793f488cb677d188464c91f47c007f7c70473230e55537ca598215",
+        n_bytes=1_687_626,
+        roc_auc=0.7978,
+        pr_auc=0.2358,
     ),
     CatalogueEntry(
         name="choi2017-keras2",
@@ -139,7 +178,7 @@ _ENTRIES = (
         citation=(
             "Choi, Fazekas, Sandler, Cho: Transfer learning for music classification and regression tasks. ISMIR, 2017"
         ),
-        training_data="Million Song Dataset, 50 Last.fm tags",
+        training_data=_TRAINING_DATA["msd"],
         roc_auc=0.825,
         pr_auc=None,
         vocabulary="msd50",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagcli.checkpoint import CheckpointHeader, Provenance
+from tagcli.models.config import crnn_config, fcn_config
 from tagcli.tags import Vocabulary
 from tagcli.weights.entries import Importer
 
@@ -31,10 +32,13 @@ def convert(
         When the file cannot be read or is not laid out as the format says.
     """
     match importer:
-        case "won2020":
+        case "won2020-fcn" | "won2020-crnn":
             from tagcli.weights.importers.won2020 import convert_won2020
 
-            return convert_won2020(source, name=name, vocabulary=vocabulary, provenance=provenance)
+            architecture = (fcn_config if importer == "won2020-fcn" else crnn_config)(n_tags=len(vocabulary))
+            return convert_won2020(
+                source, architecture=architecture, name=name, vocabulary=vocabulary, provenance=provenance
+            )
         case "keras2":
             from tagcli.weights.importers.keras2 import convert_keras2
 

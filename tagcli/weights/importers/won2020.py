@@ -1,4 +1,4 @@
-"""The FCN of Won et al. 2020 as its authors saved it: a PyTorch state dict that holds its own front end.
+"""FCN and CRNN of Won et al. 2020 as their authors saved them: a PyTorch state dict that holds its own front end.
 
 Won, Ferraro, Bogdanov, Serra, "Evaluation of CNN-based automatic music tagging models" (2020). Spectrogram and filter
 bank are torchaudio's of that year; its filter bank differs from one computed today by up to 1.3e-5, so the stored one
@@ -13,7 +13,7 @@ from tagcli.audio.clips import ClipRule
 from tagcli.checkpoint import CheckpointHeader, Provenance
 from tagcli.errors import CheckpointError
 from tagcli.features.config import FrontEndConfig
-from tagcli.models.config import ConvNetConfig, fcn_config
+from tagcli.models.config import CrnnConfig, ModelConfig
 from tagcli.tags import Vocabulary
 from tagcli.weights.importers.layout import check_layout
 
@@ -37,14 +37,16 @@ _COUNTER = "num_batches_tracked"
 
 
 def convert_won2020(
-    source: Path, *, name: str, vocabulary: Vocabulary, provenance: Provenance
+    source: Path, *, architecture: ModelConfig, name: str, vocabulary: Vocabulary, provenance: Provenance
 ) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:
-    """Read a ``best_model.pth`` of the FCN, whatever it was trained on.
+    """Read a ``best_model.pth``, whatever it was trained on.
 
     Parameters
     ----------
     source
         The file; it is unpickled with tensors only, so that nothing in it is executed.
+    architecture
+        Of the network that it is to hold.
     name, vocabulary, provenance
         What goes into the header as it is.
 
@@ -60,7 +62,6 @@ def convert_won2020(
     CheckpointError
         When the file cannot be read or is not such a model.
     """
-    architecture = fcn_config(n_tags=len(vocabulary))
     stored = _load(source)
     check_layout(
         source,
@@ -104,7 +105,7 @@ def _load(source: Path) -> dict[str, torch.Tensor]:
         isinstance(key, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided
         for key, value in stored.items()
     ):
-        msg = f"{source} is not a state dict of named tensors; give the best_model.pth of a published FCN."
+        msg = f"{source} is not a state dict of named tensors; give a best_model.pth as it was published."
         raise CheckpointError(msg, path=source)
     return stored
 
@@ -113,7 +114,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
 
 
-def _layout(architecture: ConvNetConfig) -> dict[str, tuple[tuple[int, ...], str]]:
+def _layout(architecture: ModelConfig) -> dict[str, tuple[tuple[int, ...], str]]:
     layout: dict[str, tuple[tuple[int, ...], str]] = {
         _WINDOW: ((FRONT_END.n_fft,), "float32"),
         _FILTER_BANK: ((FRONT_END.n_fft // 2 + 1, FRONT_END.n_mels), "float32"),
@@ -125,7 +126,15 @@ def _layout(architecture: ConvNetConfig) -> dict[str, tuple[tuple[int, ...], str
         layout[f"layer{number}.conv.bias"] = ((n_maps,), "float32")
         layout.update(_norm_layout(f"layer{number}.bn", n_maps))
         n_inputs = n_maps
-    layout["dense.weight"] = ((architecture.n_tags, architecture.n_features), "float32")
+    n_inputs = architecture.n_features
+    if isinstance(architecture, CrnnConfig):
+        gru, n_units = f"layer{len(architecture.channels) + 1}", architecture.n_gru_units
+        for layer in range(architecture.n_gru_layers):
+            layout[f"{gru}.weight_ih_l{layer}"] = ((3 * n_units, n_inputs), "float32")  # of reset, update, candidate
+            layout[f"{gru}.weight_hh_l{layer}"] = ((3 * n_units, n_units), "float32")
+            layout[f"{gru}.bias_ih_l{layer}"] = layout[f"{gru}.bias_hh_l{layer}"] = ((3 * n_units,), "float32")
+            n_inputs = n_units
+    layout["dense.weight"] = ((architecture.n_tags, n_inputs), "float32")
     layout["dense.bias"] = ((architecture.n_tags,), "float32")
     return layout
 
@@ -144,5 +153,6 @@ def _rename(key: str) -> str:
         return f"front_end.input_norm.{rest}"
     if layer == "dense":
         return f"model.dense.{rest}"
-    index = int(layer.removeprefix("layer")) - 1
-    return f"model.blocks.{index}.{rest.replace('bn.', 'norm.')}"
+    if rest.startswith(("conv.", "bn.")):
+        return f"model.blocks.{int(layer.removeprefix('layer')) - 1}.{rest.replace('bn.', 'norm.')}"
+    return f"model.gru.{rest}"

@@ -1,0 +1,42 @@
+"""Every kind of network in its two forms, of one configuration: as it learns, and as it scores."""
+
+import copy
+
+import torch
+
+from tagcli.models.blocks import BlockStack, ConvBlock
+from tagcli.models.config import ConvNetConfig, CrnnConfig, ModelConfig
+from tagcli.models.convnet import ConvNet
+from tagcli.models.crnn import Crnn
+from tagcli.models.inference import FoldedBlock
+
+NEGLIGIBLE_WEIGHT = 1e-30  # weight decay leaves such weights; a CPU multiplies subnormal numbers 25 times slower
+
+Model = ConvNet | Crnn
+
+
+def build_model(config: ModelConfig) -> Model:
+    """Build the network that a configuration describes, untrained."""
+    match config:
+        case ConvNetConfig():
+            return ConvNet(config)
+        case CrnnConfig():
+            return Crnn(config)
+
+
+def to_inference_form(model: Model) -> Model:
+    """Make the form of a network that scores, from one that is trained; that one is left as it is.
+
+    Its blocks are folded, weights of no weight are zero, and it learns no more. It takes, gives and raises the same.
+
+    Raises
+    ------
+    ValueError
+        When a batch norm has no running statistics.
+    """
+    scoring = copy.deepcopy(model)
+    scoring.blocks = BlockStack(*(FoldedBlock(block) for block in model.blocks if isinstance(block, ConvBlock)))
+    with torch.no_grad():
+        for parameter in scoring.parameters():
+            parameter[parameter.abs() < NEGLIGIBLE_WEIGHT] = 0
+    return scoring.requires_grad_(False).eval()
