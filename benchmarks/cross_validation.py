@@ -1,12 +1,14 @@
 """Train on all folds of a data set but one, judge by that one, and so on in turn, with several seeds.
 
-    python benchmarks/cross_validation.py DATASET OUT --seeds 3 [--from NAME] [--config FILE.toml]
+    python benchmarks/cross_validation.py DATASET OUT --seeds 3 [--from NAME] [--config FILE.toml] [--judge OTHER]
 
 DATASET has folds (`tagcli dataset build --folds 5`), with no artist in two of them. Nothing is chosen by the fold that
 judges: training takes a fixed number of epochs, and the last weights. OUT gets a file of scores for each seed, of every
 example by weights that have not seen its artist, and `mean.npz`, their mean over the seeds; `tagcli eval` takes them,
-alone or compared. A run that was ended goes on where it was; OUT/settings.json tells what it is of, and another data
-set, recipe or source wants another OUT.
+alone or compared. With teachers in the recipe, DATASET needs no labels (`--unlabelled`). OTHER is a data set with music
+of the same artists, such as labelled parts of it: its examples are scored, each by weights that have not heard its
+artist; those of other artists are left out. A run that was ended goes on where it was; OUT/settings.json tells what it
+is of, and another data set, recipe or source wants another OUT.
 """
 
 import argparse
@@ -14,16 +16,18 @@ import hashlib
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from tagcli.artists import artist_key
 from tagcli.audio.clips import ClipChoice
 from tagcli.datasets import Manifest, open_dataset
 from tagcli.datasets.audio import DecodedAudio
 from tagcli.datasets.splits import order_splits
-from tagcli.evaluation import SystemScores, write_scores
+from tagcli.evaluation import SystemScores, read_scores, write_scores
 from tagcli.evaluation.scoring import score_examples
 from tagcli.tagger.module import TaggerModule
 from tagcli.training.beginning import FINETUNE_DEFAULTS
@@ -33,8 +37,10 @@ from tagcli.training.session import run_training
 from tagcli.weights.catalogue import find_weights
 
 
-def score_fold(manifest: Manifest, fold: str, run: Path, recipe: dict, source: Path | None, n_jobs: int) -> np.ndarray:
-    """Train on the other folds and score this one [shape=(n_examples, n_tags)]."""
+def train_fold(
+    manifest: Manifest, fold: str, run: Path, recipe: dict, source: Path | None, n_jobs: int
+) -> TaggerModule:
+    """Train on the other folds."""
     others = [name for name in order_splits(manifest.splits) if name != fold]
     document = {**recipe, "data": {**recipe.get("data", {}), "train": others, "validation": []}}
     for report in run_training(
@@ -51,16 +57,38 @@ def score_fold(manifest: Manifest, fold: str, run: Path, recipe: dict, source: P
         if isinstance(report, EpochReport) and report.epoch % 5 == 4:
             print(f"{run.name}: epoch {report.epoch + 1}, loss {report.loss:.4f}, {report.seconds:.1f} s", flush=True)
     module = TaggerModule.from_checkpoint(run / "best.safetensors")
-    held_out = manifest.select(fold)
-    audio = DecodedAudio(held_out, sample_rate=module.header.front_end.sample_rate)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return score_examples(module.to(device), audio, choice=ClipChoice(), n_workers=n_jobs)
+    return module.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def describe_settings(manifest: Manifest, recipe: dict, source: Path | None) -> dict:
+def find_judged(manifest: Manifest, judged: Manifest, fold: str) -> list[int]:
+    """Find the examples to be scored that are of a fold, or of its artists."""
+    if judged is manifest:
+        return [row for row, split in enumerate(manifest.splits) if split == fold]
+    artists = {artist_key(artist) for artist in manifest.select(fold).artists} - {""}
+    return [row for row, artist in enumerate(judged.artists) if artist_key(artist) in artists]
+
+
+def score_all(
+    manifest: Manifest, judged: Manifest, run: str, recipe: dict, source: Path | None, n_jobs: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Score every example by weights that have not learned from its artist; also the tags that are scored."""
+    scores, tags = None, ()
+    for fold in order_splits(manifest.splits):
+        module = train_fold(manifest, fold, Path(f"{run}-{fold}"), recipe, source, n_jobs)
+        tags, rate = module.header.vocabulary.tags, module.header.front_end.sample_rate
+        if scores is None:
+            scores = np.full((len(judged), len(tags)), np.nan, dtype=np.float32)
+        rows = find_judged(manifest, judged, fold)
+        audio = DecodedAudio(judged.take(rows), sample_rate=rate)
+        scores[rows] = score_examples(module, audio, choice=ClipChoice(), n_workers=n_jobs)
+    return scores, tags
+
+
+def describe_settings(manifest: Manifest, judged: Manifest, recipe: dict, source: Path | None) -> dict:
     """Tell what every run is made of, apart from its seed and fold."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
-    return {"dataset": manifest.fingerprint, "recipe": recipe, "source": digest}
+    settings = {"dataset": manifest.fingerprint, "recipe": recipe, "source": digest}
+    return settings if judged is manifest else {**settings, "judged": judged.fingerprint}
 
 
 def claim_folder(out: Path, settings: dict) -> None:
@@ -74,6 +102,14 @@ def claim_folder(out: Path, settings: dict) -> None:
     path.write_text(text)
 
 
+def save(path: Path, system: SystemScores) -> None:
+    """Write scores, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        write_scores(system, file)
+    temporary.replace(path)
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -83,36 +119,32 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--from", dest="source")
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--judge", type=Path)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     manifest = open_dataset(arguments.dataset, root=arguments.audio)
-    folds = order_splits(manifest.splits)
-    if len(folds) < 2:
+    judged = open_dataset(arguments.judge) if arguments.judge else manifest
+    if len(order_splits(manifest.splits)) < 2:
         sys.exit(f"{arguments.dataset} has no folds; build them with `tagcli dataset build --folds 5`")
     recipe = read_document(arguments.config) if arguments.config else {}
     source = find_weights(arguments.source) if arguments.source else None
     for name, preset in FINETUNE_DEFAULTS.items() if source else ():
         recipe[name] = {**preset, **recipe.get(name, {})}
-    claim_folder(arguments.out, describe_settings(manifest, recipe, source))
+    claim_folder(arguments.out, describe_settings(manifest, judged, recipe, source))
     every = []
     for seed in range(arguments.seeds):
-        path = arguments.out / f"seed-{seed}.npy"
+        path = arguments.out / f"seed-{seed}.npz"
         if not path.is_file():
-            scores = np.full(manifest.labels.shape, np.nan, dtype=np.float32)
             seeded = {**recipe, "optimisation": {**recipe.get("optimisation", {}), "seed": seed}}
-            for fold in folds:
-                run = arguments.out / f"seed-{seed}-{fold}"
-                rows = [row for row, split in enumerate(manifest.splits) if split == fold]
-                scores[rows] = score_fold(manifest, fold, run, seeded, source, arguments.jobs)
-            np.save(path, scores)
-            for run in arguments.out.glob(f"seed-{seed}-*"):
-                shutil.rmtree(run)
-        every.append(np.load(path))
-    named = {f"seed-{seed}": scores for seed, scores in enumerate(every)}
-    for name, scores in {**named, "mean": np.mean(every, axis=0)}.items():
-        with (arguments.out / f"{name}.npz").open("wb") as file:
-            write_scores(SystemScores(name=name, tags=manifest.tags, ids=manifest.ids, scores=scores), file)
-    print(f"now: tagcli eval - {arguments.dataset} --scores {arguments.out / 'mean.npz'}")
+            run = f"{arguments.out}/seed-{seed}"
+            scores, tags = score_all(manifest, judged, run, seeded, source, arguments.jobs)
+            save(path, SystemScores(name=f"seed-{seed}", tags=tags, ids=judged.ids, scores=scores))
+            for folder in arguments.out.glob(f"seed-{seed}-*"):
+                shutil.rmtree(folder)
+        every.append(read_scores(path))
+    mean = np.mean([system.scores for system in every], axis=0)
+    save(arguments.out / "mean.npz", replace(every[0], name="mean", scores=mean))
+    print(f"now: tagcli eval - {arguments.judge or arguments.dataset} --scores {arguments.out / 'mean.npz'}")
 
 
 if __name__ == "__main__":

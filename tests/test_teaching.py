@@ -180,6 +180,8 @@ class TestTeachers:
         scores = np.array([[0.5, 0.8, 0.2, 0.9]], dtype=np.float32)
         own = np.log(scores / (1 - scores))[0]
         assert teachers.agree(scores)[0] == pytest.approx([own[0], (own[1] + own[2]) / 2, own[3]], abs=1e-5)
+        by_shares = teachers.agree(scores, (3.0, 1.0))[0]
+        assert by_shares == pytest.approx([own[0], 0.75 * own[1] + 0.25 * own[2], own[3]], abs=1e-5)
 
     def test_each_hears_at_its_own_rate_and_length(self, toy, teacher, other_teacher):
         audio = DecodedAudio(toy, sample_rate=10_000)
@@ -380,6 +382,8 @@ class TestStudents:
             ({"optimisation": {"positive_weights": "balanced"}}, "positive_weights"),
             ({"data": {"cache": "none"}}, "cache"),
             ({"teaching": {"n_variants": 0}}, "n_variants"),
+            ({"teaching": {"teacher_shares": [1.0, 2.0]}}, "positive share"),
+            ({"teaching": {"teacher_shares": [0.0]}}, "positive share"),
             ({"teaching": {"mixed_share": 1.5}}, "shares"),
             ({"teaching": {"pitch_semitones": 40.0}}, "pitch_semitones"),
             ({"teaching": {"teachers": "first"}}, "list of names"),

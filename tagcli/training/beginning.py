@@ -136,6 +136,8 @@ def make_header(
             training_data=f"{older.training_data}; then {data}",
             artists=tuple(sorted({*older.artists, *provenance.artists})),
         )
+    if recipe.weights.licence:
+        provenance = replace(provenance, licence=recipe.weights.licence)
     return CheckpointHeader(
         name=folder.resolve().name,
         front_end=recipe.front_end,

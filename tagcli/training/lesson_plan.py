@@ -66,6 +66,7 @@ class LessonPlan:
     ) -> None:
         self.audio, self.teachers, self.sample_rate = audio, teachers, sample_rate
         self.n_samples = clip.n_samples
+        self._shares = recipe.teacher_shares
         self._variants = VariantPlan(audio.manifest, everything, recipe, seed=seed)
         self._n_examples = len(audio.manifest)
         self.manifest = audio.manifest.take(np.tile(np.arange(self._n_examples), recipe.n_variants))
@@ -82,6 +83,10 @@ class LessonPlan:
 
     def __len__(self) -> int:
         return len(self.manifest)
+
+    def agree(self, scores: Scores) -> Scores:
+        """Make one opinion of the teachers' scores; see `Teachers.agree`."""
+        return self.teachers.agree(scores, self._shares)
 
     def variant(self, row: int) -> Variant:
         """Draw the variant of a lesson."""

@@ -126,7 +126,7 @@ class Lessons:
         self._n_samples = plan.n_samples
         self._paths = [plan.locate(row) for row in range(len(plan))]
         scores = np.stack([load_lesson(path)["scores"] for path in self._paths])
-        self.logits = plan.teachers.agree(scores)
+        self.logits = plan.agree(scores)
         labels = find_top(self.logits)
         self.manifest = replace(plan.manifest, labels=labels, known=np.ones_like(labels))
 
@@ -176,7 +176,7 @@ def label_examples(audio: ClipCache, plan: LessonPlan, choice: ClipChoice, *, n_
     if not path.is_file():
         with translated(plan.folder):
             keep_whole(path, save({"scores": plan.teachers.hear(audio, choice=choice, n_workers=n_workers)}))
-    return find_top(plan.teachers.agree(load_lesson(path)["scores"]))
+    return find_top(plan.agree(load_lesson(path)["scores"]))
 
 
 def _progress(plan: LessonPlan, n_done: int) -> LessonProgress:

@@ -182,12 +182,25 @@ class TransferRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsRecipe:
+    """What the checkpoint says of itself.
+
+    Parameters
+    ----------
+    licence
+        In the words of whoever trains it; nothing when that is left open.
+    """
+
+    licence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A training, every number of it.
 
     Parameters
     ----------
-    data, augmentation, teaching, optimisation, transfer
+    data, augmentation, teaching, optimisation, transfer, weights
         See there.
     front_end, clip, model
         What is trained; the checkpoint carries them, too.
@@ -206,6 +219,7 @@ class Recipe:
     teaching: TeachingRecipe = field(default_factory=TeachingRecipe)
     optimisation: OptimisationRecipe = field(default_factory=OptimisationRecipe)
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
+    weights: WeightsRecipe = field(default_factory=WeightsRecipe)
 
     def __post_init__(self) -> None:
         require(

@@ -17,6 +17,7 @@ from tagcli.training.recipe import (
     OptimisationRecipe,
     Recipe,
     TransferRecipe,
+    WeightsRecipe,
 )
 from tagcli.training.teaching import TeachingRecipe
 from tagcli.typed import parse_typed
@@ -101,8 +102,8 @@ def resolve_recipe(document: Mapping[str, Any], *, n_tags: int, place: str) -> R
     document
         Tables ``data``, ``front_end`` (with a ``name`` of `FRONT_ENDS`, or ``sample_rate`` and ``fmax``), ``clip``
         (``seconds`` or ``n_samples``, ``short``), ``model`` (with an ``architecture`` of `ARCHITECTURES`, or all
-        numbers), ``augmentation``, ``teaching``, ``optimisation``, ``transfer``; a table ``run`` is passed over. A
-        run's own ``config.toml`` is such a document.
+        numbers), ``augmentation``, ``teaching``, ``optimisation``, ``transfer``, ``weights``; a table ``run`` is passed
+        over. A run's own ``config.toml`` is such a document.
     n_tags
         Number of outputs.
     place
@@ -131,6 +132,7 @@ def resolve_recipe(document: Mapping[str, Any], *, n_tags: int, place: str) -> R
             teaching=_parse(TeachingRecipe, "teaching", tables),
             optimisation=_parse(OptimisationRecipe, "optimisation", tables),
             transfer=_parse(TransferRecipe, "transfer", tables),
+            weights=_parse(WeightsRecipe, "weights", tables),
         )
     except ValueError as error:
         msg = f"{place} cannot be followed: {error}."

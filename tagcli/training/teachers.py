@@ -110,13 +110,15 @@ class Teachers:
             axis=1,
         )
 
-    def agree(self, scores: Scores) -> Scores:
+    def agree(self, scores: Scores, shares: Sequence[float] = ()) -> Scores:
         """Make one opinion of several: the mean logit of each tag over the teachers that know it.
 
         Parameters
         ----------
         scores
             [shape=(n_examples, n_outputs)], as `hear` gives them.
+        shares
+            How much each of them has to say; none for equal shares.
 
         Returns
         -------
@@ -124,16 +126,16 @@ class Teachers:
             Logits [shape=(n_examples, n_tags)].
         """
         logits = logit(np.clip(scores.astype(np.float64), SURE, 1 - SURE))
-        total, n_voices = np.zeros((len(scores), len(self.tags))), np.zeros(len(self.tags))
+        total, voices = np.zeros((len(scores), len(self.tags))), np.zeros(len(self.tags))
         first = 0
-        for header in self.headers:
+        for header, share in zip(self.headers, shares or (1.0,) * len(self.headers), strict=True):
             own = header.vocabulary.tags
             match = match_tags(self.tags, own)
             columns = [self.tags.index(tag) for tag in match.dataset_tags]
-            total[:, columns] += logits[:, [first + own.index(tag) for tag in match.system_tags]]
-            n_voices[columns] += 1
+            total[:, columns] += share * logits[:, [first + own.index(tag) for tag in match.system_tags]]
+            voices[columns] += share
             first += len(own)
-        return (total / n_voices).astype(np.float32)
+        return (total / voices).astype(np.float32)
 
 
 def find_top(logits: Scores) -> npt.NDArray[np.bool_]:

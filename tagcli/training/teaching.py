@@ -19,6 +19,8 @@ class TeachingRecipe:
     ----------
     teachers
         Names of their weights; none, where labels are learned.
+    teacher_shares
+        How much each of them has to say where several know a tag; none for equal shares.
     n_variants
         Variants that are made of each example; an epoch sees all of them.
     loss
@@ -44,6 +46,7 @@ class TeachingRecipe:
     """
 
     teachers: tuple[str, ...] = ()
+    teacher_shares: tuple[float, ...] = ()
     n_variants: int = 20
     loss: TeachingLoss = "logits"
     treated_share: float = 0.7
@@ -58,6 +61,10 @@ class TeachingRecipe:
 
     def __post_init__(self) -> None:
         require(len(set(self.teachers)) == len(self.teachers), "no teacher is named twice")
+        is_parallel = len(self.teacher_shares) in (0, len(self.teachers))
+        require(
+            is_parallel and min(self.teacher_shares, default=1.0) > 0, "each teacher has a positive share, or none has"
+        )
         require(self.n_variants >= 1, "n_variants begins at 1")
         shares = (self.treated_share, self.mixed_share, self.low_pass_share, self.mp3_share)
         require(min(shares) >= 0 and max(shares) <= 1, "shares lie between 0 and 1")

@@ -13,6 +13,7 @@ from typing import Literal
 
 from tagcli.checkpoint import Provenance, read_header
 from tagcli.errors import CheckpointError, WeightsError
+from tagcli.files import hash_file
 from tagcli.tags import Vocabulary
 from tagcli.weights.entries import CATALOGUE, CatalogueEntry
 from tagcli.weights.places import SUFFIX, bundled_checkpoints, bundled_folder, cached_checkpoints, published_checkpoint
@@ -42,7 +43,7 @@ class WeightsRow:
     licence
         Of the weights.
     sha256
-        Of the file as published, before its conversion.
+        Of the file as published, before its conversion; of weights that are not published, of the checkpoint.
     """
 
     name: str
@@ -268,6 +269,6 @@ def _row_of_file(name: str, state: State, path: Path) -> WeightsRow:
         sample_rate=header.front_end.sample_rate,
         roc_auc=header.provenance.roc_auc,
         pr_auc=header.provenance.pr_auc,
-        licence=header.provenance.licence,
-        sha256=header.provenance.source_sha256,
+        licence=header.provenance.licence.partition(":")[0],
+        sha256=hash_file(path),
     )

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Make tagcli-msd50 anew, and say how closely it follows its teachers: sh weights/reproduce.sh MUSIC OUT
+# MUSIC is the folder of music that README.md names, OUT a new folder; a run that was stopped goes on.
+set -eu
+music=$1
+out=$2
+recipe=$(dirname "$0")/tagcli-msd50.toml
+run=$out/tagcli-msd50
+mkdir -p "$out"
+tagcli weights pull won2020-msd-fcn won2020-msd-crnn
+[ -e "$out/music.tsv" ] || tagcli dataset build "$music" --unlabelled --split 0.8,0.2,0 -o "$out/music.tsv"
+tagcli train "$out/music.tsv" --out "$run" --config "$recipe" --resume
+tagcli eval "$run" "$run/dataset.tsv" --split validation --calibrate precision=0.4 --save "$out/tagcli-msd50.safetensors"
+for teacher in won2020-msd-fcn won2020-msd-crnn; do
+    tagcli eval "$run" "$out/music.tsv" --split validation --teacher "$teacher"
+done
