@@ -1,6 +1,8 @@
 """Learning from teachers: variants, lessons, what teachers say together, and students."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from toy_dataset import N_TRAIN, N_VALIDATION, TINY
 from typer.testing import CliRunner
 
 from tagcli.audio.clips import ClipChoice
+from tagcli.audio.treatment import Sound
 from tagcli.checkpoint import read_header, save_checkpoint
 from tagcli.cli import app
 from tagcli.datasets import open_dataset
@@ -18,21 +21,21 @@ from tagcli.datasets.audio import DecodedAudio, ResampledAudio
 from tagcli.datasets.clip_cache import ClipCache
 from tagcli.datasets.clip_filling import build_cache, plan_cache
 from tagcli.datasets.manifest_file import write_manifest
-from tagcli.errors import TrainingError
+from tagcli.errors import CheckpointError, TrainingError
 from tagcli.evaluation.scoring import score_examples
 from tagcli.tagger.module import TaggerModule
 from tagcli.training.beginning import begin_fresh, make_header
 from tagcli.training.examples import forget_labels
 from tagcli.training.learner import LearningBatch
 from tagcli.training.lesson_plan import LessonPlan
-from tagcli.training.lessons import LessonProgress, Lessons, label_examples, prepare_lessons
+from tagcli.training.lessons import LessonProgress, Lessons, hear_examples, prepare_lessons
 from tagcli.training.losses import logit_loss, score_loss
 from tagcli.training.recipe_document import resolve_recipe
 from tagcli.training.reports import Beginning, EpochReport
 from tagcli.training.session import run_training
 from tagcli.training.teachers import Teachers, find_top
 from tagcli.training.teaching import TeachingRecipe
-from tagcli.training.variants import VariantPlan, render
+from tagcli.training.variants import Variant, VariantPlan, Voice, render
 
 CPU = torch.device("cpu")
 FAST = TeachingRecipe(n_variants=2, mixed_share=0.5, pitch_semitones=2.0, tempo_octaves=0.1)
@@ -87,74 +90,105 @@ def make_plan(cached, toy, paths, recipe=FAST, *, seed=0):
     return LessonPlan(cached, toy, teachers, recipe, seed=seed, clip=clip, sample_rate=8000)
 
 
+def plan_variants(manifest, everything, recipe, *, seed):
+    return VariantPlan(manifest, everything, recipe, seed=seed, sample_rate=8000)
+
+
 class TestVariants:
     def test_what_is_drawn_depends_on_seed_example_and_number_only(self, toy):
         train = toy.select("train")
-        plan = VariantPlan(train, toy, FAST, seed=3)
+        plan = plan_variants(train, toy, FAST, seed=3)
         backwards = train.take(range(len(train) - 1, -1, -1))
-        turned = VariantPlan(backwards, toy.take(range(len(toy) - 1, -1, -1)), FAST, seed=3)
+        turned = plan_variants(backwards, toy.take(range(len(toy) - 1, -1, -1)), FAST, seed=3)
         for row in range(len(train)):
             one, same = plan.draw(row, 5), turned.draw(len(train) - 1 - row, 5)
-            assert [train.paths[part.row] for part in one.parts] == [backwards.paths[part.row] for part in same.parts]
-            assert [replace(part, row=0) for part in one.parts] == [replace(part, row=0) for part in same.parts]
+            assert [train.paths[part.row] for part in one.voices] == [backwards.paths[part.row] for part in same.voices]
+            assert [replace(part, row=0) for part in one.voices] == [replace(part, row=0) for part in same.voices]
             assert (one.sound, one.gain_db) == (same.sound, same.gain_db)
-        assert VariantPlan(train, toy, FAST, seed=4).draw(0, 5) != plan.draw(0, 5) != plan.draw(0, 6)
+        assert plan_variants(train, toy, FAST, seed=4).draw(0, 5) != plan.draw(0, 5) != plan.draw(0, 6)
 
     def test_partners_are_of_other_artists_and_learned_from(self, toy):
         train = toy.select("train")
-        plan = VariantPlan(train, toy, replace(FAST, mixed_share=1.0), seed=0)
+        plan = plan_variants(train, toy, replace(FAST, mixed_share=1.0), seed=0)
         variants = [plan.draw(row, number) for row in range(len(train)) for number in range(20)]
-        assert all(len(variant.parts) == 2 for variant in variants)
+        assert all(len(variant.voices) == 2 for variant in variants)
         for variant in variants:
-            first, second = (part.row for part in variant.parts)
+            first, second = (part.row for part in variant.voices)
             assert train.artists[first] != train.artists[second]
-        assert {variant.parts[1].row for variant in variants} == set(range(len(train)))
+        assert {variant.voices[1].row for variant in variants} == set(range(len(train)))
 
     def test_who_learns_from_a_part_hears_mostly_the_same(self, toy):
         train = toy.select("train")
         part = train.take(range(10))
         recipe = replace(FAST, mixed_share=1.0)
-        whole_plan, part_plan = VariantPlan(train, toy, recipe, seed=0), VariantPlan(part, toy, recipe, seed=0)
+        whole_plan, part_plan = plan_variants(train, toy, recipe, seed=0), plan_variants(part, toy, recipe, seed=0)
         pairs = [
             (whole_plan.draw(row, number), part_plan.draw(row, number)) for row in range(10) for number in range(9)
         ]
-        assert all(b.parts[1].row < 10 for _, b in pairs)
+        assert all(b.voices[1].row < 10 for _, b in pairs)
         for whole, own in pairs:
-            assert own == whole or whole.parts[1].row >= 10
+            assert own == whole or whole.voices[1].row >= 10
 
     def test_one_artist_is_left_alone(self, toy):
         lonely = replace(toy, artists=("same",) * len(toy))
-        plan = VariantPlan(lonely, lonely, replace(FAST, mixed_share=1.0), seed=0)
-        assert len(plan.draw(0, 0).parts) == 1
+        plan = plan_variants(lonely, lonely, replace(FAST, mixed_share=1.0), seed=0)
+        assert len(plan.draw(0, 0).voices) == 1
 
     def test_shares_and_extents_are_those_of_the_recipe(self, toy):
         recipe = TeachingRecipe(
             treated_share=0.6, mixed_share=0.3, low_pass_share=0.2, mp3_share=0.1, pitch_semitones=3, tempo_octaves=0.2
         )
-        plan = VariantPlan(toy, toy, recipe, seed=0)
+        plan = plan_variants(toy, toy, recipe, seed=0)
         variants = [plan.draw(row, number) for row in range(len(toy)) for number in range(100)]
         shares = {
-            0.3: [len(variant.parts) == 2 for variant in variants],
+            0.3: [len(variant.voices) == 2 for variant in variants],
             0.2: [variant.sound.low_pass_hz is not None for variant in variants],
             0.1: [variant.sound.mp3_bit_rate is not None for variant in variants],
-            0.6: [variant.parts[0].pitch != 1 for variant in variants],
+            0.6: [variant.voices[0].pitch != 1 for variant in variants],
         }
         for share, found in shares.items():
             assert np.mean(found) == pytest.approx(share, abs=0.04), share
-        pitches = np.array([part.pitch for variant in variants for part in variant.parts])
-        tempos = np.array([part.tempo for variant in variants for part in variant.parts])
+        pitches = np.array([part.pitch for variant in variants for part in variant.voices])
+        tempos = np.array([part.tempo for variant in variants for part in variant.voices])
         assert np.abs(np.log2(pitches)).max() == pytest.approx(3 / 12, rel=0.05)
         assert np.abs(np.log2(tempos)).max() == pytest.approx(0.2, rel=0.05)
 
     def test_nothing_wanted_is_the_excerpt_itself(self, toy, cached):
         recipe = TeachingRecipe(treated_share=0, mixed_share=0, low_pass_share=0, mp3_share=0, gain_db=0)
-        variant = VariantPlan(cached.manifest, toy, recipe, seed=0).draw(2, 0)
-        start = round(variant.parts[0].position * (cached.n_samples(2) - 8000))
+        variant = plan_variants(cached.manifest, toy, recipe, seed=0).draw(2, 0)
+        start = round(variant.voices[0].position * (cached.n_samples(2) - 8000))
         assert np.array_equal(render(variant, cached, 8000), cached.read_part(2, start, 8000))
+
+    def test_low_passes_are_below_what_there_is(self, toy):
+        recipe = replace(FAST, low_pass_share=1.0, treated_share=1.0)
+        sounds = [plan_variants(toy, toy, recipe, seed=0).draw(0, number).sound for number in range(50)]
+        assert max(sound.low_pass_hz for sound in sounds) < 4000
+        assert max(sound.peak_hz for sound in sounds) < 4000
+
+    def test_what_is_next_to_silent_stays_alone(self, toy, tmp_path, encode):
+        level = {0: 0.0, 1: 1.0}
+        for row, factor in level.items():
+            tone = factor * 0.3 * np.sin(np.arange(12_000))[np.newaxis]
+            encode(tmp_path / f"{row}.wav", tone.astype(np.float32), 8000)
+        pair = replace(toy.take([0, 2]), root=tmp_path, paths=("0.wav", "1.wav"))
+        recipe = TeachingRecipe(treated_share=0, mixed_share=1, low_pass_share=0, mp3_share=0, gain_db=0)
+        plan, audio = plan_variants(pair, pair, recipe, seed=0), DecodedAudio(pair, sample_rate=8000)
+        silent, alone = (render(plan.draw(row, 0), audio, 8000) for row in (0, 1))
+        assert not silent.any()
+        assert np.abs(alone).max() == pytest.approx(0.3, abs=0.01)
+
+    def test_what_is_played_faster_does_not_begin_anew_at_its_end(self, cached, toy):
+        ramp = DecodedAudio(cached.manifest, sample_rate=8000)
+        for tempo in (0.9, 1.0, 1.1):
+            for pitch in (0.9, 1.0, 1.1):
+                voice = Voice(row=0, position=0.0, pitch=pitch, tempo=tempo, level_db=0.0)
+                variant = Variant(voices=(voice,), sound=Sound(), gain_db=0.0)
+                heard = render(variant, ramp, 8000)
+                assert np.abs(heard[-200:] - heard[:200]).max() > 0.01, (tempo, pitch)
 
     def test_a_short_excerpt_is_repeated(self, toy, cached):
         recipe = TeachingRecipe(treated_share=0, mixed_share=0, low_pass_share=0, mp3_share=0, gain_db=0)
-        variant = VariantPlan(cached.manifest, toy, recipe, seed=0).draw(2, 0)
+        variant = plan_variants(cached.manifest, toy, recipe, seed=0).draw(2, 0)
         heard = render(variant, cached, 30_000)
         assert np.array_equal(heard[12_000:24_000], cached.read(2))
 
@@ -162,7 +196,7 @@ class TestVariants:
         wild = TeachingRecipe(
             treated_share=1, mixed_share=1, low_pass_share=0.5, mp3_share=0.5, equaliser_db=30, gain_db=40
         )
-        plan = VariantPlan(cached.manifest, toy, wild, seed=0)
+        plan = plan_variants(cached.manifest, toy, wild, seed=0)
         for number in range(12):
             heard = render(plan.draw(number % N_TRAIN, number), cached, 8000)
             assert heard.shape == (8000,)
@@ -179,8 +213,8 @@ class TestTeachers:
         assert (teachers.sample_rate, teachers.n_outputs) == (10_000, 4)
         scores = np.array([[0.5, 0.8, 0.2, 0.9]], dtype=np.float32)
         own = np.log(scores / (1 - scores))[0]
-        assert teachers.agree(scores)[0] == pytest.approx([own[0], (own[1] + own[2]) / 2, own[3]], abs=1e-5)
-        by_shares = teachers.agree(scores, (3.0, 1.0))[0]
+        assert teachers.average(scores)[0] == pytest.approx([own[0], (own[1] + own[2]) / 2, own[3]], abs=1e-5)
+        by_shares = teachers.average(scores, (3.0, 1.0))[0]
         assert by_shares == pytest.approx([own[0], 0.75 * own[1] + 0.25 * own[2], own[3]], abs=1e-5)
 
     def test_each_hears_at_its_own_rate_and_length(self, toy, teacher, other_teacher):
@@ -193,7 +227,7 @@ class TestTeachers:
             assert np.array_equal(heard[:, columns], alone)
 
     def test_certain_scores_have_finite_logits(self, teacher):
-        assert np.isfinite(Teachers([teacher], CPU).agree(np.array([[0.0, 1.0]], dtype=np.float32))).all()
+        assert np.isfinite(Teachers([teacher], CPU).average(np.array([[0.0, 1.0]], dtype=np.float32))).all()
 
     def test_the_best_three_are_labels(self):
         labels = find_top(np.array([[0.1, 3.0, 2.0, -1.0, 2.5, 0.2]], dtype=np.float32))
@@ -206,7 +240,7 @@ class TestLessons:
         plan = make_plan(cached, toy, [teacher])
         reports = list(prepare_lessons(plan, n_workers=2))
         assert (reports[0].n_done, reports[-1].n_done, reports[-1].n_total) == (0, 2 * N_TRAIN, 2 * N_TRAIN)
-        lessons = Lessons(plan)
+        lessons = Lessons(plan, n_workers=2)
         assert len(lessons.manifest) == len(lessons.logits) == 2 * N_TRAIN
         scores = score_examples(TaggerModule.from_checkpoint(teacher), lessons, choice=ClipChoice())
         assert np.abs(scores - 1 / (1 + np.exp(-lessons.logits))).max() < 2e-3  # the student hears 16 bits
@@ -242,12 +276,36 @@ class TestLessons:
     def test_damage_is_one_sentence(self, toy, cached, teacher):
         plan = make_plan(cached, toy, [teacher])
         list(prepare_lessons(plan, n_workers=1))
-        lessons = Lessons(plan)
-        plan.locate(4).write_bytes(b"\xff" * plan.n_bytes_each)
+        lessons = Lessons(plan, n_workers=1)
+        content = bytearray(plan.locate(4).read_bytes())
+        content[-5] ^= 1  # of the samples, which safetensors writes behind smaller tensors or before them
+        content[len(content) // 2] ^= 1
+        plan.locate(4).write_bytes(content)
         with pytest.raises(TrainingError, match="cannot be read"):
             lessons.read(4)
+        for row in (4, 7):
+            plan.locate(row).write_bytes(b"\xff" * plan.n_bytes_each)
         with pytest.raises(TrainingError, match="cannot be read"):
-            Lessons(plan)
+            lessons.read(4)
+        with pytest.raises(TrainingError, match=r"2 lessons .* were damaged"):
+            Lessons(plan, n_workers=1)
+        assert plan.list_missing() == [4, 7]
+
+    def test_the_same_excerpt_twice_is_made_once(self, toy, cached, teacher):
+        twice = cached.manifest.take([0, 1, 2, 3, 0, 1, 2, 3])
+        twice = replace(twice, ids=tuple(map(str, range(8))))
+        plan = make_plan(ClipCache(twice, sample_rate=8000), toy, [teacher])
+        list(prepare_lessons(plan, n_workers=8))
+        assert len(list(plan.folder.rglob("*.safetensors"))) == 8
+        logits = Lessons(plan, n_workers=1).logits
+        assert np.array_equal(logits[:4], logits[4:8])
+
+    def test_clips_that_teachers_cannot_hear_are_refused(self, cached, toy, teacher):
+        clip = replace(resolve_recipe(TINY, n_tags=2, place="x").clip, n_samples=7000)
+        plan = LessonPlan(cached, toy, Teachers([teacher], CPU), FAST, seed=0, clip=clip, sample_rate=8000)
+        with pytest.raises(TrainingError, match=r"cannot hear clips of 0\.875 s"):
+            list(prepare_lessons(plan, n_workers=1))
+        assert not list(plan.folder.rglob("*.safetensors"))
 
     def test_too_little_room_is_said_before_anything_is_done(self, toy, cached, teacher, monkeypatch):
         plan = make_plan(cached, toy, [teacher])
@@ -255,15 +313,37 @@ class TestLessons:
         with pytest.raises(TrainingError, match=r"teaching\.n_variants"):
             list(prepare_lessons(plan, n_workers=1))
 
-    def test_examples_are_labelled_once(self, toy, cached, teacher):
+    def test_examples_are_heard_once(self, toy, cached, teacher, monkeypatch):
         plan = make_plan(cached, toy, [teacher])
-        list(prepare_lessons(plan, n_workers=1))
         validation = ClipCache(toy.select("validation"), sample_rate=8000)
-        labels = label_examples(validation, plan, ClipChoice(), n_workers=1)
-        teacher.unlink()
-        again = label_examples(validation, plan, ClipChoice(), n_workers=1)
-        assert labels.shape == (N_VALIDATION, 2)
-        assert np.array_equal(labels, again)
+        said = drain(hear_examples(validation, plan, ClipChoice(), n_workers=1))
+        module = TaggerModule.from_checkpoint(teacher)
+        expected = score_examples(module, validation, choice=ClipChoice())
+        assert 1 / (1 + np.exp(-said)) == pytest.approx(expected, abs=1e-6)
+        monkeypatch.setattr(plan.teachers, "hear", None)
+        assert np.array_equal(drain(hear_examples(validation, plan, ClipChoice(), n_workers=1)), said)
+
+    def test_an_example_that_cannot_be_heard_has_no_opinion(self, toy, teacher, encode, tmp_path):
+        for path in toy.paths[1:]:
+            (tmp_path / path).symlink_to(toy.root / path)
+        encode(tmp_path / toy.paths[0], np.zeros((1, 4000), dtype=np.float32) + 0.1, 8000)
+        short = replace(toy, root=tmp_path)
+        for _ in build_cache(plan_cache(short, sample_rate=8000), n_workers=1):
+            pass
+        plan = make_plan(ClipCache(short.select("validation"), sample_rate=8000), short, [teacher])
+        for _ in range(2):
+            said = drain(hear_examples(ClipCache(short, sample_rate=8000), plan, ClipChoice(), n_workers=1))
+            assert np.isnan(said[0]).all()
+            assert np.isfinite(said[1:]).all()
+
+
+def drain(generator):
+    """Let a generator run, and give what it returns."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
 
 
 class TestLosses:
@@ -299,6 +379,11 @@ def run(manifest, folder, document, **options):
     return list(run_training(manifest, document, folder=folder, **{**defaults, **options}))
 
 
+def plan_folder():
+    """Where lessons are."""
+    return Path(os.environ["XDG_CACHE_HOME"]) / "tagcli" / "lessons"
+
+
 def taught(*teachers, **tables):
     teaching = {"teachers": [str(path) for path in teachers], "n_variants": 2, "tempo_octaves": 0.1}
     return change(change(TINY, teaching=teaching), **tables)
@@ -306,8 +391,10 @@ def taught(*teachers, **tables):
 
 class TestStudents:
     @pytest.mark.parametrize("loss", ["scores", "logits"])
-    def test_a_student_learns_what_its_teacher_says(self, toy, teacher, tmp_path, loss):
-        document = taught(teacher, teaching={"loss": loss}, optimisation={"epochs": 15, "learning_rate": 2e-2})
+    def test_a_student_learns_what_its_teacher_says(self, toy, tmp_path, loss):
+        run(toy, tmp_path / "teacher", change(TINY, optimisation={"epochs": 16, "learning_rate": 3e-2}))
+        teacher = tmp_path / "teacher" / "best.safetensors"
+        document = taught(teacher, teaching={"loss": loss}, optimisation={"epochs": 12, "learning_rate": 2e-2})
         reports = run(toy, tmp_path / "run", document)
         beginning = next(report for report in reports if isinstance(report, Beginning))
         assert (beginning.n_train, beginning.n_validation) == (2 * N_TRAIN, N_VALIDATION)
@@ -320,11 +407,12 @@ class TestStudents:
         ]
         logits = [np.log(scores / (1 - scores)) for scores in said]
         for tag in range(2):
-            assert np.corrcoef(logits[0][:, tag], logits[1][:, tag])[0, 1] > 0.5
+            assert np.corrcoef(logits[0][:, tag], logits[1][:, tag])[0, 1] > 0.8
 
-    def test_labels_are_not_looked_at(self, toy, teacher, tmp_path):
+    def test_labels_are_not_looked_at(self, toy, teacher, tmp_path, monkeypatch):
         nothing = np.zeros_like(toy.labels)
         for name, manifest in (("with", toy), ("without", replace(toy, labels=nothing, known=nothing))):
+            monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache {name}"))  # no lessons of the other
             run(manifest, tmp_path / name, taught(teacher))
         best = [(tmp_path / name / "best.safetensors") for name in ("with", "without")]
         from tagcli.checkpoint import load_tensors
@@ -346,7 +434,7 @@ class TestStudents:
         header = read_header(tmp_path / "run" / "best.safetensors")
         assert header.vocabulary.tags == ("low", "high", "loud")
         assert header.front_end.sample_rate == 8000
-        assert "taught by first, second" in header.provenance.source
+        assert "students of first, second" in header.provenance.source
         assert "2 variants" in header.provenance.training_data
         assert header.provenance.artists == read_header(teacher).provenance.artists
 
@@ -363,11 +451,26 @@ class TestStudents:
                     break
             reports.close()
             began = (folder / "config.toml").is_file()
+            shutil.rmtree(plan_folder(), ignore_errors=True)  # lessons are made anew, and are the same
             run(toy, folder, None if began else document, resumes=True)
             from tagcli.checkpoint import load_tensors
 
             whole, broken = (load_tensors(each / "best.safetensors") for each in (tmp_path / "whole", folder))
             assert all(torch.equal(whole[name], broken[name]) for name in whole)
+
+    def test_other_opinions_than_those_that_were_learned_are_noticed(self, toy, teacher, tmp_path, monkeypatch):
+        run(toy, tmp_path / "run", taught(teacher))
+        shutil.rmtree(plan_folder())
+        hear = Teachers.hear
+        monkeypatch.setattr(Teachers, "hear", lambda *args, **kwargs: hear(*args, **kwargs) * np.float32(0.999))
+        with pytest.raises(CheckpointError, match="made with other data"):
+            run(toy, tmp_path / "run", None, resumes=True)
+
+    def test_what_cannot_begin_is_not_prepared_for(self, toy, teacher, tmp_path):
+        with pytest.raises(TrainingError, match="too few"):
+            run(toy, tmp_path / "run", taught(teacher, optimisation={"n_accumulated": 50}))
+        assert not plan_folder().exists()
+        assert not (tmp_path / "run").exists()
 
     def test_a_teacher_that_has_changed_is_noticed(self, toy, teacher, tmp_path):
         run(toy, tmp_path / "run", taught(teacher))
@@ -379,6 +482,8 @@ class TestStudents:
         ("tables", "named"),
         [
             ({"augmentation": {"mixup": 0.3}}, "mixup"),
+            ({"augmentation": {"gain_db": 3.0}}, "gain_db"),
+            ({"teaching": {"teachers": [""]}}, "has no name"),
             ({"optimisation": {"positive_weights": "balanced"}}, "positive_weights"),
             ({"data": {"cache": "none"}}, "cache"),
             ({"teaching": {"n_variants": 0}}, "n_variants"),
@@ -425,8 +530,6 @@ class TestCommand:
         assert "nothing was left" in resumed.stdout, resumed.output
 
     def test_any_folder_of_music_does(self, toy, teacher, tmp_path):
-        import shutil
-
         import tomli_w
 
         music = tmp_path / "music"

@@ -77,6 +77,11 @@ def test_a_coding_as_mp3_changes_the_sound_and_neither_length_nor_place():
     assert lag == 0
 
 
+def test_a_low_pass_above_everything_is_refused():
+    with pytest.raises(ValueError, match="nothing above"):
+        sound_like(tone(440.0), RATE, Sound(low_pass_hz=8_000.0))
+
+
 @pytest.mark.parametrize("rate", [8_000, 10_000, 11_025, 22_050, 44_100, 96_000])
 def test_every_rate_can_be_coded(rate):
     assert len(sound_like(tone(440.0, rate=rate), rate, Sound(mp3_bit_rate=32_000))) == 3 * rate

@@ -31,7 +31,7 @@ class Sound:
     peak_hz, peak_db
         Middle of a peak an octave wide, and its gain in dB.
     low_pass_hz
-        Above it there is little left; None for all of it.
+        Above it there is little left, less than half of the sample rate; None for all of it.
     mp3_bit_rate
         Bits per second of an mp3 coding that it went through; None for none.
     """
@@ -101,7 +101,15 @@ def sound_like(waveform: Waveform, sample_rate: int, sound: Sound) -> Waveform:
     -------
     numpy.ndarray
         [shape=(n_samples,)]
+
+    Raises
+    ------
+    ValueError
+        When the low-pass is above every frequency that there is: FFmpeg would leave it out.
     """
+    if sound.low_pass_hz is not None and sound.low_pass_hz >= sample_rate / 2:
+        msg = f"at {sample_rate} Hz there is nothing above {sound.low_pass_hz} Hz to be taken away"
+        raise ValueError(msg)
     low, high = _SHELF_HZ
     chain = [
         ("bass", f"f={low}:g={sound.bass_db:.3f}"),

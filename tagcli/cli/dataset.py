@@ -132,6 +132,9 @@ def build(
     if folds is not None and split is not None:
         msg = "--folds and --split exclude each other."
         raise typer.BadParameter(msg)
+    if unlabelled and not source.is_dir():
+        msg = f"--unlabelled takes a folder of music, and {source} is none."
+        raise typer.BadParameter(msg)
     _check_output(output, source)
     choice = _make_choice(
         tags=tags,

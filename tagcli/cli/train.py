@@ -97,12 +97,23 @@ def train(
         "teaching.teachers": [name.strip() for name in teacher.split(",")] if teacher is not None else None,
     }
     given = {key: value for key, value in overrides.items() if value is not None}
+    from tagcli.training.beginning import TEACHING_DEFAULTS
+    from tagcli.training.recipe_document import list_teachers, read_document
+
+    place = f"The recipe {config}" if config else "The recipe"
+    has_teachers = teacher is not None or (config is not None and bool(list_teachers(read_document(config), place)))
     follow_training(
         ctx,
         dataset,
         out,
-        document=compose_recipe(config, settings, given, goes_on=resume and is_begun(out)),
-        place=f"The recipe {config}" if config else "The recipe",
+        document=compose_recipe(
+            config,
+            settings,
+            given,
+            goes_on=resume and is_begun(out),
+            defaults=TEACHING_DEFAULTS if has_teachers else None,
+        ),
+        place=place,
         resumes=resume,
         audio=audio,
         device=device,

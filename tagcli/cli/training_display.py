@@ -43,7 +43,7 @@ class TrainingDisplay:
         self._bar: Any = None
         self._n_epochs = 0
         self._n_train = 0
-        self._n_lessons: int | None = None
+        self._prepared: str | None = None
         self._best: EpochReport | None = None
         self._summary: Summary | None = None
         self._hold_out: HoldOutResult | NotJudged | None = None
@@ -130,14 +130,17 @@ class TrainingDisplay:
             typer.echo(f"Decoding {len(plan.tasks)} examples into {plan.folder} ({size}).", err=True)
 
     def _show_lessons(self, progress: LessonProgress) -> None:
-        if self._n_lessons is None:
+        if self._prepared != progress.what:
             self._close_bar()
-            self._n_lessons = progress.n_total
+            self._prepared = progress.what
             n_missing = progress.n_total - progress.n_done
             if n_missing and self._talks:
                 size = f"{progress.n_bytes * n_missing / progress.n_total / 1e9:.2f} GB"
-                typer.echo(f"Preparing {n_missing} lessons in {progress.folder} ({size}).", err=True)
-        self._advance("preparing", progress.n_total, progress.n_done)
+                said = f"Preparing {n_missing} lessons in {progress.folder} ({size})."
+                typer.echo(
+                    said if progress.what == "lessons" else f"Hearing {n_missing} validation examples.", err=True
+                )
+        self._advance("preparing" if progress.what == "lessons" else "hearing", progress.n_total, progress.n_done)
 
     def _show_beginning(self, beginning: Beginning) -> None:
         self._n_epochs, self._n_train = beginning.recipe.optimisation.epochs, beginning.n_train

@@ -109,7 +109,7 @@ class ClipCache:
 
     def identify(self, row: int) -> str:
         """Say which waveform an example's is, whatever its file is called: a text that another one does not have."""
-        return f"{self.sample_rate} {self.n_samples(row)} {self._scales[row]!r} {self._crcs[row]:08x}"
+        return f"{self.sample_rate} {self.n_samples(row)} {float(self._scales[row])!r} {self._crcs[row]:08x}"
 
     def _check(self, row: int) -> None:
         """Compare the samples with their CRC-32; once is enough, as nothing in the file is ever written over."""

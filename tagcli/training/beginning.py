@@ -26,6 +26,11 @@ FINETUNE_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
 )
 """What a finetuning's recipe has otherwise than one from scratch, unless it is said."""
 
+TEACHING_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {"optimisation": {"epochs": 8, "batch_size": 8, "learning_rate": 3e-3}}
+)
+"""What a student's recipe has otherwise than one that learns labels: an epoch sees every variant of an example."""
+
 _HEAD = ("model.dense.weight", "model.dense.bias")
 
 
@@ -120,7 +125,7 @@ def make_header(
         names = ", ".join(header.name for header in teachers.headers)
         provenance = replace(
             provenance,
-            source=f"taught by {names}, with tagcli {__version__}",
+            source=f"students of {names}, trained by tagcli {__version__}",
             licence="not stated; those of the music and of the teachers may bind it",
             citation="; ".join(dict.fromkeys(each.citation for each in provenances if each.citation)),
             training_data=f"{data}, {recipe.teaching.n_variants} variants of each, without labels",

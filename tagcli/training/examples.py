@@ -11,6 +11,7 @@ import numpy as np
 from tagcli.datasets import open_dataset
 from tagcli.datasets.manifest import Manifest
 from tagcli.datasets.splits import make_splits
+from tagcli.evaluation.agreement import clear_labels
 from tagcli.training.run_folder import DATASET
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,6 @@ def open_split_dataset(
 
 
 def forget_labels(manifest: Manifest, tags: Sequence[str]) -> Manifest:
-    """Take another vocabulary, of which nothing is known."""
-    nothing = np.zeros((len(manifest), len(tags)), dtype=np.bool_)
-    return replace(manifest, tags=tuple(tags), labels=nothing, known=nothing)
+    """Take the vocabulary of teachers, of which nothing is known yet."""
+    cleared = clear_labels(manifest, tags)
+    return replace(cleared, known=np.zeros_like(cleared.known))

@@ -7,10 +7,12 @@ examples, make only what is not there.
 
 import hashlib
 import json
-import os
+import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,14 @@ from tagcli.audio.clips import ClipRule
 from tagcli.audio.sources import Waveform
 from tagcli.audio.treatment import resample
 from tagcli.datasets.clip_cache import ClipCache, quantise
+from tagcli.datasets.clip_index import compute_crc
 from tagcli.datasets.manifest import Manifest
 from tagcli.errors import TrainingError
 from tagcli.training.teachers import Scores, Teachers
 from tagcli.training.teaching import TeachingRecipe
 from tagcli.training.variants import Variant, VariantPlan, render
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # also raised when the same draws sound otherwise
 SUFFIX = ".safetensors"
 
 
@@ -67,7 +70,7 @@ class LessonPlan:
         self.audio, self.teachers, self.sample_rate = audio, teachers, sample_rate
         self.n_samples = clip.n_samples
         self._shares = recipe.teacher_shares
-        self._variants = VariantPlan(audio.manifest, everything, recipe, seed=seed)
+        self._variants = VariantPlan(audio.manifest, everything, recipe, seed=seed, sample_rate=audio.sample_rate)
         self._n_examples = len(audio.manifest)
         self.manifest = audio.manifest.take(np.tile(np.arange(self._n_examples), recipe.n_variants))
         made = {
@@ -84,9 +87,9 @@ class LessonPlan:
     def __len__(self) -> int:
         return len(self.manifest)
 
-    def agree(self, scores: Scores) -> Scores:
-        """Make one opinion of the teachers' scores; see `Teachers.agree`."""
-        return self.teachers.agree(scores, self._shares)
+    def average(self, scores: Scores) -> Scores:
+        """Make one opinion of the teachers' scores; see `Teachers.average`."""
+        return self.teachers.average(scores, self._shares)
 
     def variant(self, row: int) -> Variant:
         """Draw the variant of a lesson."""
@@ -95,16 +98,13 @@ class LessonPlan:
 
     def locate(self, row: int) -> Path:
         """Say where a lesson lies: by what it is made of."""
-        variant = self.variant(row)
-        music = [self.audio.identify(part.row) for part in variant.parts]
-        parts = [{**asdict(part), "row": None} for part in variant.parts]
-        made = json.dumps([music, parts, asdict(variant.sound), variant.gain_db])
-        digest = hashlib.sha256(made.encode()).hexdigest()
-        return self.folder / digest[:2] / f"{digest[2:34]}{SUFFIX}"
+        return locate_by(self.folder, self._digests[row])
 
     def list_missing(self) -> list[int]:
-        """List the lessons that are not there yet, or not whole."""
-        return [row for row in range(len(self)) if _measure(self.locate(row)) != self.n_bytes_each]
+        """List the lessons that are not there yet, or not whole; of equal ones the first."""
+        first_rows = {digest: row for row, digest in reversed(list(enumerate(self._digests)))}
+        rows = sorted(first_rows.values())
+        return [row for row in rows if _measure(self.locate(row)) != self.n_bytes_each]
 
     def render(self, row: int) -> Waveform:
         """Make the waveform of a lesson [shape=(n_samples,)], at the rate of the examples."""
@@ -116,17 +116,33 @@ class LessonPlan:
         heard = np.zeros(self.n_samples, dtype=np.float32)
         own = resample(waveform, self.audio.sample_rate, self.sample_rate)[: self.n_samples]
         heard[: len(own)] = own
-        path = self.locate(row)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        keep_whole(path, self._pack(heard, scores))
+        keep_whole(self.locate(row), self._pack(heard, scores))
+
+    @cached_property
+    def _digests(self) -> list[str]:
+        """What each lesson is made of, as a hash."""
+        return [self._make_digest(row) for row in range(len(self))]
+
+    def _make_digest(self, row: int) -> str:
+        variant = self.variant(row)
+        music = [self.audio.identify(voice.row) for voice in variant.voices]
+        voices = [{**asdict(voice), "row": None} for voice in variant.voices]
+        return make_digest([music, voices, asdict(variant.sound), variant.gain_db])
 
     def _pack(self, waveform: Waveform, scores: npt.NDArray[np.floating]) -> bytes:
         samples, scale = quantise(waveform)
-        return save({"samples": samples, "scale": np.array([scale], np.float32), "scores": scores.astype(np.float32)})
+        return save(
+            {
+                "samples": samples,
+                "scale": np.array([scale], dtype=np.float32),
+                "crc32": np.array([compute_crc(samples)], dtype=np.uint32),
+                "scores": scores.astype(np.float32),
+            }
+        )
 
 
-def load_lesson(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read the arrays of a file.
+def read_waveform(path: Path) -> Waveform:
+    """Read what is heard in a lesson [shape=(n_samples,)].
 
     Raises
     ------
@@ -134,20 +150,56 @@ def load_lesson(path: Path) -> dict[str, npt.NDArray[Any]]:
         When it is damaged or gone.
     """
     try:
-        return load(path.read_bytes())
-    except (OSError, SafetensorError, ValueError) as error:
-        msg = f"The lesson {path} cannot be read ({error}); delete it, and --resume makes it anew."
-        raise TrainingError(msg, path=path) from error
+        lesson = load(path.read_bytes())
+        samples, scale = lesson["samples"], lesson["scale"][0]
+        is_whole = compute_crc(samples) == lesson["crc32"][0]
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise _damaged(path, str(error)) from error
+    if not is_whole:
+        raise _damaged(path, "its samples are not those that were written")
+    waveform: Waveform = np.multiply(samples, scale, dtype=np.float32)
+    return waveform
+
+
+def read_scores(path: Path) -> Scores | None:
+    """Read what the teachers say [shape=(n_outputs,)], and nothing else; None when the file is gone or damaged."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            start, end = json.loads(file.read(length))["scores"]["data_offsets"]
+            file.seek(8 + length + start)
+            content = file.read(end - start)
+    except (OSError, ValueError, KeyError, TypeError, struct.error, OverflowError, MemoryError):
+        return None
+    return np.frombuffer(content, dtype="<f4") if len(content) == end - start else None
+
+
+def make_digest(made_of: Any) -> str:
+    """Make a name of what something is made of."""
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:34]
+
+
+def locate_by(folder: Path, digest: str) -> Path:
+    """Say where a file lies that is named by its digest: in one of 256 folders."""
+    return folder / digest[:2] / f"{digest[2:]}{SUFFIX}"
 
 
 def keep_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; after a power cut it may be missing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a file whole or not at all; after a power cut it may be missing or damaged."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(content)
+            file.close()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _damaged(path: Path, reason: str) -> TrainingError:
+    msg = f"The lesson {path} cannot be read ({reason}); delete it, and --resume makes it anew."
+    return TrainingError(msg, path=path)
 
 
 def _measure(path: Path) -> int | None:

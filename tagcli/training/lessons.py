@@ -1,15 +1,13 @@
 """Lessons prepared, and opened as what a student hears and is to say."""
 
-import hashlib
-import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import save
 
 from tagcli.audio.clips import ClipChoice
@@ -17,8 +15,17 @@ from tagcli.audio.sources import Waveform
 from tagcli.datasets.audio import check_part
 from tagcli.datasets.clip_cache import ClipCache
 from tagcli.errors import TrainingError
-from tagcli.training.lesson_plan import SUFFIX, LessonPlan, keep_whole, load_lesson, translated
-from tagcli.training.teachers import find_top
+from tagcli.evaluation.agreement import clear_labels
+from tagcli.training.lesson_plan import (
+    LessonPlan,
+    keep_whole,
+    locate_by,
+    make_digest,
+    read_scores,
+    read_waveform,
+    translated,
+)
+from tagcli.training.teachers import Scores
 
 _BLOCK = 64  # lessons that are heard together, and then written: what is lost at most
 
@@ -29,14 +36,17 @@ class LessonProgress:
 
     Parameters
     ----------
+    what
+        Whether they are lessons, or examples to validate by.
     n_done, n_total
         How many are there, of how many.
     n_bytes
-        How much room all of them take.
+        How much room all of them take; next to nothing is 0.
     folder
         Where they are.
     """
 
+    what: Literal["lessons", "examples"]
     n_done: int
     n_total: int
     n_bytes: int
@@ -61,7 +71,7 @@ def prepare_lessons(plan: LessonPlan, *, n_workers: int) -> Iterator[LessonProgr
     Raises
     ------
     TrainingError
-        When there is not enough room, or it cannot be written.
+        When there is not enough room, it cannot be written, or the teachers cannot hear it.
     """
     missing = plan.list_missing()
     n_done = len(plan) - len(missing)
@@ -74,6 +84,9 @@ def prepare_lessons(plan: LessonPlan, *, n_workers: int) -> Iterator[LessonProgr
             rows = missing[first : first + _BLOCK]
             block = _Block(plan, list(pool.map(plan.render, rows)), rows)
             scores = plan.teachers.hear(block, choice=ClipChoice(), n_workers=n_workers)
+            if not np.isfinite(scores).all():
+                msg = f"The teachers cannot hear clips of {plan.n_samples / plan.sample_rate:g} s; take longer ones."
+                raise TrainingError(msg)
             with translated(plan.folder):
                 list(pool.map(plan.write, rows, block.waveforms, scores))
             n_done += len(rows)
@@ -109,11 +122,14 @@ class Lessons:
     ----------
     plan
         Which lessons; all of them are there.
+    n_workers
+        Threads that read what the teachers say.
 
     Attributes
     ----------
     logits
-        What the teachers say together [shape=(n_lessons, n_tags)].
+        What the teachers say together [shape=(n_lessons, n_tags)]; it is all that there is to be learned, and the
+        manifest has no labels.
 
     Raises
     ------
@@ -121,14 +137,20 @@ class Lessons:
         When a lesson is damaged or gone; also when one is read.
     """
 
-    def __init__(self, plan: LessonPlan) -> None:
+    def __init__(self, plan: LessonPlan, *, n_workers: int) -> None:
         self.sample_rate = plan.sample_rate
         self._n_samples = plan.n_samples
-        self._paths = [plan.locate(row) for row in range(len(plan))]
-        scores = np.stack([load_lesson(path)["scores"] for path in self._paths])
-        self.logits = plan.agree(scores)
-        labels = find_top(self.logits)
-        self.manifest = replace(plan.manifest, labels=labels, known=np.ones_like(labels))
+        self._locate = plan.locate
+        with ThreadPoolExecutor(n_workers, thread_name_prefix="lessons") as pool:
+            scores = list(pool.map(lambda row: read_scores(plan.locate(row)), range(len(plan))))
+        damaged = [row for row, said in enumerate(scores) if said is None or len(said) != plan.teachers.n_outputs]
+        for row in damaged:
+            plan.locate(row).unlink(missing_ok=True)
+        if damaged:
+            msg = f"{len(damaged)} lessons in {plan.folder} were damaged and are deleted; --resume makes them anew."
+            raise TrainingError(msg, path=plan.folder)
+        self.logits = plan.average(np.stack([said for said in scores if said is not None]))
+        self.manifest = clear_labels(plan.manifest, plan.teachers.tags)
 
     def n_samples(self, row: int) -> int:
         """See `ExampleAudio.n_samples`."""
@@ -136,9 +158,7 @@ class Lessons:
 
     def read(self, row: int) -> Waveform:
         """See `ExampleAudio.read`."""
-        lesson = load_lesson(self._paths[row])
-        waveform: Waveform = np.multiply(lesson["samples"], lesson["scale"][0], dtype=np.float32)
-        return waveform
+        return read_waveform(self._locate(row))
 
     def read_part(self, row: int, start: int, n_samples: int) -> Waveform:
         """See `ExampleAudio.read_part`."""
@@ -146,8 +166,10 @@ class Lessons:
         return self.read(row)[start : start + n_samples]
 
 
-def label_examples(audio: ClipCache, plan: LessonPlan, choice: ClipChoice, *, n_workers: int) -> npt.NDArray[np.bool_]:
-    """Label examples as they are by the best tags of the teachers, who are asked once.
+def hear_examples(
+    audio: ClipCache, plan: LessonPlan, choice: ClipChoice, *, n_workers: int
+) -> Generator[LessonProgress, None, Scores]:
+    """Have teachers hear examples as they are; what they have said is kept, whatever ends it.
 
     Parameters
     ----------
@@ -160,28 +182,46 @@ def label_examples(audio: ClipCache, plan: LessonPlan, choice: ClipChoice, *, n_
     n_workers
         Threads.
 
+    Yields
+    ------
+    LessonProgress
+        When there is something to be heard.
+
     Returns
     -------
     numpy.ndarray
-        [shape=(n_examples, n_tags)]; see `tagcli.training.teachers.find_top`.
+        What they say together, as logits [shape=(n_examples, n_tags)]; a row of nan where an example cannot be heard.
 
     Raises
     ------
     TrainingError
-        When what they say cannot be kept, or what was kept is damaged.
+        When what they say cannot be kept.
     """
-    music = [audio.identify(row) for row in range(len(audio.manifest))]
-    digest = hashlib.sha256(json.dumps([str(choice), music]).encode()).hexdigest()
-    path = plan.folder / f"{digest[:32]}{SUFFIX}"
-    if not path.is_file():
+    n_examples = len(audio.manifest)
+    paths = [locate_by(plan.folder, make_digest([str(choice), audio.identify(row)])) for row in range(n_examples)]
+    scores = np.full((n_examples, plan.teachers.n_outputs), np.nan, dtype=np.float32)
+    missing = []
+    for row, path in enumerate(paths):
+        kept = read_scores(path)
+        if kept is None or kept.shape != scores[row].shape:
+            missing.append(row)
+        else:
+            scores[row] = kept
+    for first in range(0, len(missing), _BLOCK):
+        rows = missing[first : first + _BLOCK]
+        n_done = n_examples - len(missing) + first
+        yield LessonProgress(what="examples", n_done=n_done, n_total=n_examples, n_bytes=0, folder=plan.folder)
+        scores[rows] = plan.teachers.hear(audio, choice=choice, rows=rows, n_workers=n_workers)
         with translated(plan.folder):
-            keep_whole(path, save({"scores": plan.teachers.hear(audio, choice=choice, n_workers=n_workers)}))
-    return find_top(plan.agree(load_lesson(path)["scores"]))
+            for row in rows:
+                if np.isfinite(scores[row]).all():
+                    keep_whole(paths[row], save({"scores": scores[row]}))
+    return plan.average(scores)
 
 
 def _progress(plan: LessonPlan, n_done: int) -> LessonProgress:
     n_bytes = plan.n_bytes_each * len(plan)
-    return LessonProgress(n_done=n_done, n_total=len(plan), n_bytes=n_bytes, folder=plan.folder)
+    return LessonProgress(what="lessons", n_done=n_done, n_total=len(plan), n_bytes=n_bytes, folder=plan.folder)
 
 
 def _check_room(plan: LessonPlan, n_missing: int) -> None:

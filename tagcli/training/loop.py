@@ -1,5 +1,6 @@
 """The one loop that learns, whatever it begins with; it yields reports, and keeps its state in the run's folder."""
 
+import hashlib
 import logging
 import math
 import time
@@ -329,7 +330,9 @@ class _Training:
         """Tell this training from another one."""
         audios = [self._task.train, *([self._task.validation] if self._task.validation else [])]
         heard = " ".join(audio.manifest.fingerprint for audio in audios)
-        return f"{heard} {self._recipe!r} {self._ranks.n_ranks}"
+        taught = self._task.taught
+        said = "" if taught is None else f" {hashlib.sha256(taught.tobytes()).hexdigest()}"
+        return f"{heard} {self._recipe!r} {self._ranks.n_ranks}{said}"
 
 
 @dataclass(kw_only=True)

@@ -14,10 +14,11 @@ from tagcli.datasets.clip_filling import CachePlan, CacheProgress, build_cache, 
 from tagcli.datasets.manifest import Manifest
 from tagcli.errors import TrainingError
 from tagcli.training.lesson_plan import LessonPlan
-from tagcli.training.lessons import LessonProgress, Lessons, label_examples, prepare_lessons
+from tagcli.training.lessons import LessonProgress, Lessons, hear_examples, prepare_lessons
 from tagcli.training.ranks import Ranks
 from tagcli.training.recipe import Recipe
-from tagcli.training.teachers import Teachers
+from tagcli.training.steps import count_steps
+from tagcli.training.teachers import Scores, Teachers, find_top
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +92,7 @@ def gather_material(
             manifest=manifest,
             missing=missing,
         )
-    assert isinstance(train, ClipCache)  # as the recipe says
+    assert isinstance(train, ClipCache)  # the recipe sees to it
     plan = LessonPlan(
         train,
         manifest,
@@ -101,16 +102,17 @@ def gather_material(
         clip=recipe.clip,
         sample_rate=own_rate,
     )
+    count_steps(plan.manifest, recipe, n_ranks=ranks.n_ranks)  # what cannot begin is not prepared for
     choice = ClipChoice.parse(recipe.data.validation_clips)
     if ranks.local_rank == 0:
         yield from prepare_lessons(plan, n_workers=n_workers)
         if isinstance(validation, ClipCache):
-            label_examples(validation, plan, choice, n_workers=n_workers)
+            yield from hear_examples(validation, plan, choice, n_workers=n_workers)
     ranks.wait()
-    lessons = Lessons(plan)
+    lessons = Lessons(plan, n_workers=n_workers)
     if isinstance(validation, ClipCache):
-        labels = label_examples(validation, plan, choice, n_workers=n_workers)
-        manifest = _add_labels(manifest, validation.manifest, labels)
+        said = yield from hear_examples(validation, plan, choice, n_workers=n_workers)
+        manifest = _add_labels(manifest, validation.manifest, said)
         validation, _ = _open_audio(manifest.select(*recipe.data.validation), recipe, sample_rate)
     return Material(
         train=lessons,
@@ -122,13 +124,14 @@ def gather_material(
     )
 
 
-def _add_labels(manifest: Manifest, labelled: Manifest, labels: npt.NDArray[np.bool_]) -> Manifest:
-    """Give some of the examples labels, all of which are known then."""
+def _add_labels(manifest: Manifest, heard: Manifest, logits: Scores) -> Manifest:
+    """Give examples the best tags of their teachers as labels, as far as these could hear them."""
     row_of_id = {id_: row for row, id_ in enumerate(manifest.ids)}
-    rows = [row_of_id[id_] for id_ in labelled.ids]
-    all_labels, known = manifest.labels.copy(), manifest.known.copy()
-    all_labels[rows], known[rows] = labels, True
-    return replace(manifest, labels=all_labels, known=known)
+    is_heard = np.isfinite(logits).all(axis=1)
+    rows = [row_of_id[heard.ids[row]] for row in np.flatnonzero(is_heard).tolist()]
+    labels, known = manifest.labels.copy(), manifest.known.copy()
+    labels[rows], known[rows] = find_top(logits[is_heard]), True
+    return replace(manifest, labels=labels, known=known)
 
 
 def _fill_cache(

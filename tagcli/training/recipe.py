@@ -103,7 +103,7 @@ class OptimisationRecipe:
     n_accumulated
         Parts that a process takes its share of a batch in, each with batch statistics of its own.
     epochs
-        How often every example is seen, at most.
+        How often every example, or every variant of it that teachers have heard, is seen, at most.
     schedule
         ``cosine`` falls to nothing at the end, ``plateau`` multiplies by `plateau_factor` after `plateau_epochs`
         without a better validation, ``constant`` stays.
@@ -228,7 +228,8 @@ class Recipe:
         )
         if self.teaching.teachers:
             require(
-                not self.augmentation.mixup, "[augmentation] mixup is for labels; teachers have [teaching] mixed_share"
+                not (self.augmentation.mixup or self.augmentation.gain_db),
+                "[augmentation] mixup and gain_db would change what teachers have heard; [teaching] has its own",
             )
             require(
                 self.optimisation.positive_weights == "none",

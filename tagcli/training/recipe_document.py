@@ -91,6 +91,9 @@ def list_teachers(document: Mapping[str, Any], place: str) -> list[str]:
     if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
         msg = f"{place} cannot be followed: [teaching] teachers is a list of names, not {names!r:.80}."
         raise TrainingError(msg)
+    if not all(name.strip() for name in names):
+        msg = f"{place} cannot be followed: a teacher has no name."
+        raise TrainingError(msg)
     return list(names)
 
 

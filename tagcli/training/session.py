@@ -185,11 +185,11 @@ def _read_recipe(run: RunFolder, source: Path | None, teachers: Teachers | None,
         command = f"tagcli finetune {facts.get('source')}" if begun_with else "tagcli train"
         msg = f"{run.path} was begun by `{command}` and is gone on with by that only; or choose another folder."
         raise TrainingError(msg, path=run.path)
-    if facts.get("data_fingerprint", manifest.fingerprint) != manifest.fingerprint:
-        msg = f"{manifest.name} is not the data set any more that {run.path} was begun with; train into another folder."
-        raise TrainingError(msg, path=run.path)
     if facts.get("teachers_sha256", []) != (teachers.sha256s if teachers else []):
         msg = f"The teachers of {run.path} are not the files any more that it was begun with; choose another folder."
+        raise TrainingError(msg, path=run.path)
+    if facts.get("data_fingerprint", manifest.fingerprint) != manifest.fingerprint:
+        msg = f"{manifest.name} is not the data set any more that {run.path} was begun with; train into another folder."
         raise TrainingError(msg, path=run.path)
     return resolve_recipe(document, n_tags=len(manifest.tags), place=place)
 

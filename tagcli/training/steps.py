@@ -85,13 +85,7 @@ class StepPlan:
         n_accumulated = recipe.optimisation.n_accumulated
         self._n_parts = n_ranks * n_accumulated
         self._own = range(rank * n_accumulated, (rank + 1) * n_accumulated)
-        self.n_steps = math.ceil(len(manifest) / recipe.optimisation.batch_size)
-        if len(manifest) < self.n_steps * self._n_parts or not self.n_steps:
-            msg = (
-                f"{len(manifest)} examples of {manifest.name} in {self.n_steps} batches are too few for "
-                f"{self._n_parts} parts of a batch; take larger batches, or fewer parts and processes."
-            )
-            raise TrainingError(msg)
+        self.n_steps = count_steps(manifest, recipe, n_ranks=n_ranks)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Step]:
         """Yield the steps of an epoch, in batches as equal as can be.
@@ -138,3 +132,24 @@ class StepPlan:
             for row, position in zip(rows.tolist(), variation.positions.tolist(), strict=True)
         ]
         return Part(requests=requests, variation=variation, wanted=wanted, known=known, is_mixed=self._is_mixed)
+
+
+def count_steps(manifest: Manifest, recipe: Recipe, *, n_ranks: int) -> int:
+    """Count the steps of an epoch.
+
+    Raises
+    ------
+    TrainingError
+        When there are not enough examples for the parts of a batch.
+    """
+    n_steps, n_parts = (
+        math.ceil(len(manifest) / recipe.optimisation.batch_size),
+        n_ranks * recipe.optimisation.n_accumulated,
+    )
+    if len(manifest) < n_steps * n_parts or not n_steps:
+        msg = (
+            f"{len(manifest)} examples of {manifest.name} in {n_steps} batches are too few for "
+            f"{n_parts} parts of a batch; take larger batches, or fewer parts and processes."
+        )
+        raise TrainingError(msg)
+    return n_steps

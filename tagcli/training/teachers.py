@@ -1,25 +1,20 @@
 """Checkpoints that a student learns from: what they say of music, each in its own way of hearing it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import logit  # type: ignore[import-untyped]  # it has no annotations
 
 from tagcli.audio.clips import ClipChoice
 from tagcli.checkpoint import CheckpointHeader, read_header
 from tagcli.datasets.audio import ExampleAudio, ResampledAudio
 from tagcli.evaluation import match_tags
+from tagcli.evaluation.pairing import N_TOP_LABELS, find_logits, mark_best
 from tagcli.evaluation.scoring import score_examples
 from tagcli.files import hash_file
 from tagcli.tagger.module import TaggerModule
-
-SURE = 1e-6
-"""Scores nearer to 0 or 1 than this are taken for it: their logits say more of rounding than of music."""
-N_TOP = 3
-"""So many of its teachers' best tags are an example's labels where labels are wanted."""
 
 Scores = npt.NDArray[np.float32]
 
@@ -71,7 +66,6 @@ class Teachers:
         choice: ClipChoice,
         rows: Sequence[int] | None = None,
         n_workers: int,
-        on_progress: Callable[[int], None] | None = None,
     ) -> Scores:
         """Have each of them score examples, cut as it wants them.
 
@@ -85,8 +79,6 @@ class Teachers:
             Which examples; None for all.
         n_workers
             Examples in work at a time.
-        on_progress
-            Told after each example of each teacher how many are done.
 
         Returns
         -------
@@ -103,14 +95,13 @@ class Teachers:
                     choice=choice,
                     rows=rows,
                     n_workers=n_workers,
-                    on_progress=on_progress,
                 )
                 for module in self._modules
             ],
             axis=1,
         )
 
-    def agree(self, scores: Scores, shares: Sequence[float] = ()) -> Scores:
+    def average(self, scores: Scores, shares: Sequence[float] = ()) -> Scores:
         """Make one opinion of several: the mean logit of each tag over the teachers that know it.
 
         Parameters
@@ -125,7 +116,7 @@ class Teachers:
         numpy.ndarray
             Logits [shape=(n_examples, n_tags)].
         """
-        logits = logit(np.clip(scores.astype(np.float64), SURE, 1 - SURE))
+        logits = find_logits(scores)
         total, voices = np.zeros((len(scores), len(self.tags))), np.zeros(len(self.tags))
         first = 0
         for header, share in zip(self.headers, shares or (1.0,) * len(self.headers), strict=True):
@@ -139,9 +130,5 @@ class Teachers:
 
 
 def find_top(logits: Scores) -> npt.NDArray[np.bool_]:
-    """Find the `N_TOP` best tags of each example [shape=(n_examples, n_tags)], at most half of them."""
-    n_top = max(1, min(N_TOP, logits.shape[1] // 2))
-    best = np.argsort(-logits, axis=1, kind="stable")[:, :n_top]
-    labels = np.zeros(logits.shape, dtype=np.bool_)
-    np.put_along_axis(labels, best, values=True, axis=1)
-    return labels
+    """Mark the best tags of each example [shape=(n_examples, n_tags)]: `N_TOP_LABELS`, at most half of them."""
+    return mark_best(logits, max(1, min(N_TOP_LABELS, logits.shape[1] // 2)))

@@ -30,7 +30,7 @@ class TeachingRecipe:
     treated_share
         Share of the variants whose pitch and tempo, and of those whose sound, is changed at all.
     mixed_share
-        Share of the variants that are mixed with another example, preferably of another artist.
+        Share of the variants that are mixed with an example of another artist.
     mixed_level_db
         The other example is at most so much softer than the first.
     pitch_semitones

@@ -5,6 +5,7 @@ among them changes it. Only a partner that is not to be heard is replaced by the
 """
 
 import hashlib
+import logging
 import math
 from dataclasses import dataclass, replace
 
@@ -17,18 +18,22 @@ from tagcli.datasets.audio import ExampleAudio
 from tagcli.datasets.manifest import Manifest
 from tagcli.training.teaching import TeachingRecipe
 
+logger = logging.getLogger(__name__)
+
 _MAX_DRAWS = 1_000  # of a partner, before an example stays alone
 _PEAK_HZ = (250.0, 4_000.0)
 _LOW_PASS_HZ = (2_000.0, 7_000.0)
 _MP3_BIT_RATES = (16_000, 24_000, 32_000, 48_000)
-_QUIET_RMS = 1e-4  # softer music is not brought to another's level
+_QUIET_RMS = 1e-4  # softer music is not mixed
+_HIGHEST_SHARE = 0.9  # of the frequencies that there are
+_MARGIN_SECONDS = 0.05  # that playing at another tempo may take away
 _SEMITONES = 12  # of an octave
 _CHOICES, _PARTNERS = 0, 1  # what is drawn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One excerpt's part in a variant.
+class Voice:
+    """One excerpt's voice in a variant.
 
     Parameters
     ----------
@@ -39,7 +44,7 @@ class Part:
     pitch, tempo
         Factors; see `tagcli.audio.treatment.play_at`.
     level_db
-        Over the level of the first part.
+        Over the level of the first voice.
     """
 
     row: int
@@ -55,7 +60,7 @@ class Variant:
 
     Parameters
     ----------
-    parts
+    voices
         The example, and the one that it is mixed with, if it is.
     sound
         How both sound.
@@ -63,7 +68,7 @@ class Variant:
         Of the whole.
     """
 
-    parts: tuple[Part, ...]
+    voices: tuple[Voice, ...]
     sound: Sound
     gain_db: float
 
@@ -81,16 +86,23 @@ class VariantPlan:
         What may be done.
     seed
         What it is drawn from.
+    sample_rate
+        That variants are made at, in Hz: the highest frequency is half of it.
     """
 
-    def __init__(self, manifest: Manifest, everything: Manifest, recipe: TeachingRecipe, *, seed: int) -> None:
+    def __init__(
+        self, manifest: Manifest, everything: Manifest, recipe: TeachingRecipe, *, seed: int, sample_rate: int
+    ) -> None:
         self._recipe, self._seed = recipe, seed
+        self._highest_hz = _HIGHEST_SHARE * sample_rate / 2
         self._keys = [_key(manifest, row) for row in range(len(manifest))]
         self._rows = {key: row for row, key in enumerate(self._keys)}
-        self._all_keys = sorted(
-            {_key(everything, row) for row in range(len(everything))}
-        )  # in whatever order they are given
+        keys = {_key(everything, row) for row in range(len(everything))}
+        self._all_keys = sorted(keys)  # whatever order they are given in
         self._artists = [artist_key(artist) for artist in manifest.artists]
+        self._has_others = len(set(self._artists)) > 1 or ("" in self._artists and len(self._artists) > 1)
+        if recipe.mixed_share and not self._has_others:
+            logger.warning("All examples of %s are of one artist, so that none are mixed.", manifest.name)
 
     def draw(self, row: int, number: int) -> Variant:
         """Draw a variant.
@@ -108,19 +120,19 @@ class VariantPlan:
             recipe.treated_share,
             recipe.mixed_share,
         )
-        parts = [self._draw_part(row, rng, has_speed=has_speed, softer_db=0.0)]
-        other = self._draw_part(row, rng, has_speed=has_speed, softer_db=recipe.mixed_level_db)
-        partner = self._draw_partner(row, number) if is_mixed else None
+        voices = [self._draw_voice(row, rng, has_speed=has_speed, softer_db=0.0)]
+        other = self._draw_voice(row, rng, has_speed=has_speed, softer_db=recipe.mixed_level_db)
+        partner = self._draw_partner(row, number) if is_mixed and self._has_others else None
         if partner is not None:
-            parts.append(replace(other, row=partner))
+            voices.append(replace(other, row=partner))
         sound = self._draw_sound(rng, has_sound=has_sound)
-        return Variant(parts=tuple(parts), sound=sound, gain_db=float(rng.uniform(-1, 1)) * recipe.gain_db)
+        return Variant(voices=tuple(voices), sound=sound, gain_db=float(rng.uniform(-1, 1)) * recipe.gain_db)
 
-    def _draw_part(self, row: int, rng: np.random.Generator, *, has_speed: bool, softer_db: float) -> Part:
+    def _draw_voice(self, row: int, rng: np.random.Generator, *, has_speed: bool, softer_db: float) -> Voice:
         """Draw place, pitch, tempo and level."""
         position, pitch, tempo, level = rng.random(), *rng.uniform(-1, 1, 2), rng.random()
         recipe = self._recipe
-        return Part(
+        return Voice(
             row=row,
             position=position,
             pitch=2 ** (pitch * recipe.pitch_semitones / _SEMITONES) if has_speed else 1.0,
@@ -136,13 +148,13 @@ class VariantPlan:
         is_low, is_coded = rng.random(2) < (recipe.low_pass_share, recipe.mp3_share)
         bit_rate = _MP3_BIT_RATES[rng.integers(len(_MP3_BIT_RATES))]
         coloured = (
-            Sound(bass_db=gains[0], treble_db=gains[1], peak_hz=_place(peak, _PEAK_HZ), peak_db=gains[2])
+            Sound(bass_db=gains[0], treble_db=gains[1], peak_hz=self._place(peak, _PEAK_HZ), peak_db=gains[2])
             if has_sound
             else Sound()
         )
         return replace(
             coloured,
-            low_pass_hz=_place(low_pass, _LOW_PASS_HZ) if is_low else None,
+            low_pass_hz=self._place(low_pass, _LOW_PASS_HZ) if is_low else None,
             mp3_bit_rate=bit_rate if is_coded else None,
         )
 
@@ -160,6 +172,11 @@ class VariantPlan:
             if not self._artists[row] or self._artists[partner] != self._artists[row]:
                 return partner
         return None
+
+    def _place(self, share: float, bounds: tuple[float, float]) -> float:
+        """Place a frequency between bounds, as far as there are such frequencies, by octaves."""
+        low, high = (min(bound, self._highest_hz) for bound in bounds)
+        return float(low * (high / low) ** share)
 
     def _generator(self, what: int, row: int, number: int) -> np.random.Generator:
         return np.random.default_rng([what, self._seed, self._keys[row], number])
@@ -187,38 +204,33 @@ def render(variant: Variant, audio: ExampleAudio, n_samples: int) -> Waveform:
     AudioError
         When an example cannot be heard.
     """
-    first, *others = [_render_part(part, audio, n_samples) for part in variant.parts]
-    mixed = first
-    level = _rms(first)
-    for part, waveform in zip(variant.parts[1:], others, strict=True):
+    mixed, *others = [_render_voice(voice, audio, n_samples) for voice in variant.voices]
+    level = _rms(mixed)
+    for voice, waveform in zip(variant.voices[1:], others, strict=True):
         own = _rms(waveform)
-        factor = 10 ** (part.level_db / 20) * (level / own if min(level, own) > _QUIET_RMS else 1.0)
-        mixed = mixed + np.float32(factor) * waveform
-    if others and _rms(mixed) > 0:
-        mixed = mixed * np.float32(level / _rms(mixed))
+        if min(level, own) > _QUIET_RMS:  # what is next to silent stays alone
+            mixed = mixed + np.float32(10 ** (voice.level_db / 20) * level / own) * waveform
+            mixed = mixed * np.float32(level / max(_rms(mixed), _QUIET_RMS))
     sounding = sound_like(mixed, audio.sample_rate, variant.sound) * np.float32(10 ** (variant.gain_db / 20))
     peak = float(np.abs(sounding).max(initial=0.0))
     return sounding / np.float32(peak) if peak > 1.0 else sounding
 
 
-def _render_part(part: Part, audio: ExampleAudio, n_samples: int) -> Waveform:
+def _render_voice(voice: Voice, audio: ExampleAudio, n_samples: int) -> Waveform:
     """Read an excerpt and play it at its pitch and tempo [shape=(n_samples,)]; a shorter one is repeated."""
-    wanted = math.ceil(n_samples * part.tempo)
-    spare = audio.n_samples(part.row) - wanted
-    start = round(part.position * spare)
-    waveform = audio.read_part(part.row, start, wanted) if spare >= 0 else audio.read(part.row)
-    played = play_at(waveform, audio.sample_rate, pitch=part.pitch, tempo=part.tempo)
-    return np.resize(played, n_samples) if len(played) < n_samples else played[:n_samples]
+    is_played_at = voice.pitch != 1 or voice.tempo != 1
+    margin = round(_MARGIN_SECONDS * audio.sample_rate) if is_played_at else 0
+    wanted = math.ceil(n_samples * voice.tempo) + margin
+    spare = audio.n_samples(voice.row) - wanted
+    start = round(voice.position * spare)
+    waveform = audio.read_part(voice.row, start, wanted) if spare >= 0 else audio.read(voice.row)
+    if is_played_at and len(waveform) > margin:  # of less nothing may be left
+        waveform = play_at(waveform, audio.sample_rate, pitch=voice.pitch, tempo=voice.tempo)
+    return np.resize(waveform, n_samples) if len(waveform) < n_samples else waveform[:n_samples]
 
 
 def _rms(waveform: Waveform) -> float:
     return math.sqrt(float(np.dot(waveform, waveform)) / max(1, len(waveform)))
-
-
-def _place(share: float, bounds: tuple[float, float]) -> float:
-    """Place a frequency between bounds, by octaves."""
-    low, high = bounds
-    return float(low * (high / low) ** share)
 
 
 def _key(manifest: Manifest, row: int) -> int:
