@@ -1,8 +1,9 @@
-"""Thresholds that reach a wished precision, tag by tag, and the checkpoint that carries them."""
+"""Thresholds that reach a precision, or find each tag as often as it is there; and the checkpoint that has them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,10 @@ class TagThreshold:
     n_positive: int
 
 
+Calibration: TypeAlias = Callable[[npt.NDArray[np.bool_], npt.NDArray[np.floating]], TagThreshold]
+"""A way to a tag's threshold, from labels and scores of the examples of which both are known [shape=(n_examples,)]."""
+
+
 def find_threshold(
     labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], *, precision: float
 ) -> TagThreshold:
@@ -68,6 +73,33 @@ def find_threshold(
         precision=float(precisions[place]),
         recall=float(n_found[place] / n_positive),
         n_found=int(n_found[place]),
+        n_positive=n_positive,
+    )
+
+
+def match_frequency(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> TagThreshold:
+    """Find the threshold that as many examples reach as carry the tag: there precision and recall are equal.
+
+    Parameters
+    ----------
+    labels, scores
+        Of the examples of which both are known [shape=(n_examples,)].
+
+    Returns
+    -------
+    TagThreshold
+        `STORED_SCORE` where fewer than `MIN_FOUND` examples carry the tag: how often it is there is not known then.
+    """
+    n_positive = int(labels.sum())
+    is_known = n_positive >= MIN_FOUND
+    threshold = float(np.sort(scores)[-n_positive]) if is_known else STORED_SCORE
+    is_found = scores >= threshold
+    n_found = int((labels & is_found).sum())
+    return TagThreshold(
+        threshold=threshold,
+        precision=n_found / int(is_found.sum()) if is_found.any() else float("nan"),
+        recall=n_found / n_positive if n_positive else float("nan"),
+        n_found=n_found,
         n_positive=n_positive,
     )
 

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from tagcli import metrics
 from tagcli.annotate import STORED_SCORE, make_policy
 from tagcli.audio.clips import ClipChoice
-from tagcli.calibration import MIN_FOUND, NEVER, find_threshold, save_thresholds
+from tagcli.calibration import MIN_FOUND, NEVER, find_threshold, match_frequency, save_thresholds
 from tagcli.checkpoint import hash_artists, load_tensors, read_header
 from tagcli.datasets import Manifest, open_dataset
 from tagcli.datasets.audio import DecodedAudio
@@ -492,6 +492,21 @@ def test_a_threshold_is_the_smallest_that_reaches_the_precision(labels, scores, 
         chosen = scores >= np.float32(found.threshold)
         assert found.precision == labels[chosen].mean() >= precision
         assert found.recall == labels[chosen].sum() / labels.sum()
+
+
+@settings(deadline=None)
+@given(data=st.data(), n=st.integers(1, 40))
+def test_a_tag_is_found_as_often_as_it_is_there(data, n):
+    labels = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    scores = np.array(data.draw(st.lists(st.floats(0, 1, width=16), min_size=n, max_size=n, unique=True)))
+    found = match_frequency(labels, scores)
+    is_found = scores >= found.threshold
+    assert (found.n_positive, found.n_found) == (labels.sum(), (labels & is_found).sum())
+    if labels.sum() < MIN_FOUND:
+        assert found.threshold == STORED_SCORE
+    else:
+        assert is_found.sum() == labels.sum()
+        assert found.precision == found.recall == found.n_found / found.n_positive
 
 
 def test_a_calibrated_checkpoint_is_the_same_with_thresholds_that_predict_uses(tiny_checkpoint, tmp_path):

@@ -10,15 +10,15 @@ from tagcli.cli.evaluation_choices import (
     check_outputs,
     check_picture,
     choose_split,
+    parse_calibration,
     parse_clips,
-    parse_precision,
     refuse_beside_teacher,
 )
 from tagcli.cli.options import DeviceOption, EvaluationFormat, JobsOption
 from tagcli.errors import ExitCode
 
 if TYPE_CHECKING:
-    from tagcli.calibration import TagThreshold
+    from tagcli.calibration import Calibration, TagThreshold
     from tagcli.evaluation import Aligned
 
 _LIBRARY_DISAGREEMENTS = 20
@@ -79,7 +79,7 @@ def evaluate(
     ] = None,
     calibrate: Annotated[
         str | None,
-        typer.Option("--calibrate", metavar="precision=P", help="Find the threshold of each tag for a precision."),
+        typer.Option("--calibrate", metavar="precision=P|as-often", help="Find the threshold of each tag."),
     ] = None,
     save: Annotated[
         Path | None,
@@ -148,7 +148,7 @@ def evaluate(
                 "--figure": figure,
             }
         )
-    precision = None if calibrate is None else parse_precision(calibrate)
+    calibration = None if calibrate is None else parse_calibration(calibrate)
     if save is not None and (calibrate is None or scores is not None):
         msg = "it takes the thresholds of --calibrate and the weights of a model"
         raise typer.BadParameter(msg, param_hint="--save")
@@ -215,7 +215,7 @@ def evaluate(
         tell_left_out(other_aligned)
         comparison = compare_systems(aligned, other_aligned, by=grouping, n_replicates=bootstrap, seed=seed)
         n_failed += other.n_failed
-    thresholds = None if precision is None else _calibrate(aligned, precision)
+    thresholds = None if calibration is None else _calibrate(aligned, calibration)
     if save is not None and thresholds is not None and system.checkpoint is not None:
         _save_thresholds(system.checkpoint, save, aligned, thresholds)
     n_most = top_disagreements if top_disagreements is not None else _LIBRARY_DISAGREEMENTS if library else 0
@@ -235,16 +235,14 @@ def evaluate(
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 
-def _calibrate(aligned: "Aligned", precision: float) -> "dict[str, TagThreshold]":
+def _calibrate(aligned: "Aligned", calibration: "Calibration") -> "dict[str, TagThreshold]":
     """Find the threshold of each tag."""
     import numpy as np
-
-    from tagcli.calibration import find_threshold
 
     manifest, scores = aligned.manifest, aligned.scores
     is_known = manifest.known & ~np.isnan(scores)
     return {
-        tag: find_threshold(manifest.labels[rows, column], scores[rows, column], precision=precision)
+        tag: calibration(manifest.labels[rows, column], scores[rows, column])
         for column, tag in enumerate(manifest.tags)
         for rows in [is_known[:, column]]
     }

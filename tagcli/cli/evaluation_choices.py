@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from tagcli.errors import OutputError
 
 if TYPE_CHECKING:
     from tagcli.audio.clips import ClipChoice
+    from tagcli.calibration import Calibration
     from tagcli.datasets import Manifest
 
 logger = logging.getLogger(__name__)
@@ -29,17 +31,21 @@ def parse_clips(text: str) -> "ClipChoice":
         raise typer.BadParameter(str(error), param_hint="--clips") from error
 
 
-def parse_precision(text: str) -> float:
-    """Read the value of --calibrate."""
+def parse_calibration(text: str) -> "Calibration":
+    """Read the value of --calibrate: the way to a threshold."""
+    from tagcli.calibration import find_threshold, match_frequency
+
+    if text == "as-often":
+        return match_frequency
     measure, _, number = text.partition("=")
     try:
         precision = float(number)
     except ValueError:
         precision = 0.0
     if measure != "precision" or not 0 < precision <= 1:
-        msg = f"{text!r} is no precision such as precision=0.8, above 0 and at most 1"
+        msg = f"{text!r} is neither as-often nor a precision such as precision=0.8, above 0 and at most 1"
         raise typer.BadParameter(msg, param_hint="--calibrate")
-    return precision
+    return partial(find_threshold, precision=precision)
 
 
 def refuse_beside_teacher(given: Mapping[str, Any]) -> None:
