@@ -85,15 +85,19 @@ class FrontEndConfig:
 
 FRONT_ENDS: Mapping[str, FrontEndConfig] = MappingProxyType(
     {
-        "mel96-12k": FrontEndConfig(sample_rate=12_000, fmax=6_000.0, normalisation="clip"),
+        "mel96-12k": FrontEndConfig(sample_rate=12_000, fmax=6_000.0, filter_bank="stored", normalisation="clip"),
         "mel96-16k": FrontEndConfig(
             sample_rate=16_000,
             padding="reflect",
             fmax=8_000.0,
             mel_scale="htk",
             mel_norm="none",
+            filter_bank="stored",
             normalisation="batch_norm",
         ),
     }
 )
-"""Front ends by name: of Choi et al. 2017, standardised by clip; of Won et al. 2020, with a batch norm."""
+"""Front ends by name: of Choi et al. 2017, standardised by clip; of Won et al. 2020, with a batch norm.
+
+Their filter banks are stored, so that nobody who tags with the weights waits for librosa to compute one.
+"""
