@@ -667,3 +667,21 @@ def test_a_cache_that_another_holds_is_waited_for_a_while(many, predict, cache, 
     other.execute("ROLLBACK")
     other.close()
     assert recalled(predict(many, code=0)) == N_TRACKS
+
+
+def test_what_trainings_have_kept_is_measured_and_deleted_and_nothing_else_is(cache):
+    for name, size in (("clips/a/waveforms.int16", 3_000_000), ("lessons/b/cd/e.safetensors", 1_500_000)):
+        path = cache.parent / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(size))
+    cache.parent.joinpath("other").mkdir()
+    facts = json.loads(run("cache", "info", "--format", "json").stdout)
+    assert [(kept["kind"], kept["size"]) for kept in facts["training"]] == [
+        ("clips", 3_000_000),
+        ("lessons", 1_500_000),
+    ]
+    assert f"lessons    1.5 MB in {cache.parent / 'lessons'}, for training" in run("cache", "info").stdout
+    assert run("cache", "clear", "--training").stdout == "4.5 MB are free again.\n"
+    assert sorted(path.name for path in cache.parent.iterdir() if path.is_dir()) == ["other"]
+    assert cache.exists()
+    assert run("cache", "clear", "--training").stdout == "0.0 MB are free again.\n"

@@ -15,21 +15,24 @@ cache_app = typer.Typer(no_args_is_help=True, help="Look after the scores that a
 
 @cache_app.command("info")
 def info(format_: ListFormatOption = ListFormat.TABLE) -> None:
-    """Print where the cache lies, how large it is, and what it remembers.
+    """Print where the cache lies, how large it is, and what it remembers; and what trainings have kept.
 
     Example: tagcli cache info
     """
+    from tagcli.datasets.kept_audio import measure_kept
     from tagcli.store import Store, default_store_path
     from tagcli.tagger.memory import SETTINGS_END
 
     with Store(default_store_path()) as store:
         facts = store.describe(settings_end=SETTINGS_END)
+    kept = measure_kept()
     if format_ is ListFormat.JSON:
         fields = asdict(facts) | {
             "path": str(facts.path),
             "n_results": [
                 {"model": model, "settings": settings, "n": n} for (model, settings), n in facts.n_results.items()
             ],
+            "training": [asdict(each) | {"path": str(each.path)} for each in kept],
         }
         typer.echo(json.dumps({"format_version": 1, **fields}, ensure_ascii=False, indent=2))
         return
@@ -39,6 +42,8 @@ def info(format_: ListFormatOption = ListFormat.TABLE) -> None:
     typer.echo(f"{'failures':<10} {facts.n_failures}")
     for (model, settings), n in facts.n_results.items():
         typer.echo(f"{'results':<10} {n} of {model}, {settings}")
+    for each in kept:
+        typer.echo(f"{each.kind:<10} {_describe_size(each.size)} in {each.path}, for training")
 
 
 @cache_app.command("prune")
@@ -64,11 +69,20 @@ def prune(
 
 
 @cache_app.command("clear")
-def clear() -> None:
-    """Forget everything; a damaged cache is removed, too. Files of music are not touched.
+def clear(
+    training: Annotated[
+        bool, typer.Option("--training", help="Delete what trainings have kept in place of it, while none is at work.")
+    ] = False,
+) -> None:
+    """Forget every score; a damaged cache is removed, too. Files of music are not touched.
 
     Example: tagcli cache clear
     """
+    if training:
+        from tagcli.datasets.kept_audio import clear_kept
+
+        typer.echo(f"{_describe_size(clear_kept())} are free again.")
+        return
     from tagcli.store import clear_store, default_store_path
 
     typer.echo(f"{_describe_size(clear_store(default_store_path()))} are free again.")

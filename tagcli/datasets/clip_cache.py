@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from tagcli.audio.sources import Waveform
 from tagcli.datasets.audio import check_part
@@ -25,6 +24,7 @@ from tagcli.datasets.clip_index import (
     read_index,
     translated,
 )
+from tagcli.datasets.kept_audio import folder_of
 from tagcli.datasets.manifest import Manifest
 from tagcli.errors import AudioError, FailureCode
 
@@ -128,7 +128,7 @@ def settings_for(manifest: Manifest, *, sample_rate: int, max_seconds: float) ->
 def default_cache_folder(settings: CacheSettings) -> Path:
     """Say where a cache lies in the user's cache folder."""
     name = f"{settings.sample_rate}\0{settings.max_seconds}\0".encode() + os.fsencode(settings.root)
-    return platformdirs.user_cache_path("tagcli") / "clips" / hashlib.sha256(name).hexdigest()[:16]
+    return folder_of("clips") / hashlib.sha256(name).hexdigest()[:16]
 
 
 def key_of(manifest: Manifest, row: int) -> ExcerptKey:

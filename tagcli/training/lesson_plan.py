@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -27,6 +26,7 @@ from tagcli.audio.sources import Waveform
 from tagcli.audio.treatment import resample
 from tagcli.datasets.clip_cache import ClipCache, quantise
 from tagcli.datasets.clip_index import compute_crc
+from tagcli.datasets.kept_audio import folder_of
 from tagcli.datasets.manifest import Manifest
 from tagcli.errors import TrainingError
 from tagcli.training.teachers import Scores, Teachers
@@ -81,7 +81,7 @@ class LessonPlan:
             "teachers": teachers.sha256s,
         }
         name = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
-        self.folder = platformdirs.user_cache_path("tagcli") / "lessons" / name
+        self.folder = folder_of("lessons") / name
         self.n_bytes_each = len(self._pack(np.zeros(clip.n_samples, dtype=np.float32), np.zeros(teachers.n_outputs)))
 
     def __len__(self) -> int:
