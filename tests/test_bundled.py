@@ -14,6 +14,7 @@ from tagcli.checkpoint import hash_artists, load_tensors, read_header
 from tagcli.cli import app
 from tagcli.datasets import open_dataset
 from tagcli.datasets.manifest_file import write_manifest
+from tagcli.files import hash_file
 from tagcli.weights.catalogue import DEFAULT_NAME, default_weights, list_weights
 from tagcli.weights.intake import pull
 from tagcli.weights.vocabularies import load_vocabulary
@@ -52,6 +53,16 @@ def test_a_tag_is_stored_from_a_score_on_that_is_neither_always_reached_nor_neve
 def test_they_are_listed_as_bundled():
     (row,) = [row for row in list_weights() if row.name == DEFAULT_NAME]
     assert (row.state, row.n_tags, row.licence) == ("bundled", 50, "CC BY-NC-SA 4.0")
+
+
+def test_what_is_told_of_them_is_of_this_file(header):
+    said = CliRunner().invoke(app, ["weights", "info", DEFAULT_NAME, "--format", "json"])
+    facts = json.loads(said.stdout)
+    assert facts["sha256"] == hash_file(default_weights())
+    assert facts["thresholds"] == dict(zip(header.vocabulary.tags, header.thresholds, strict=True))
+    assert (
+        f"rock {facts['thresholds']['rock']:.3f}" in CliRunner().invoke(app, ["weights", "info", DEFAULT_NAME]).stdout
+    )
 
 
 def test_they_are_taken_when_none_are_named_and_that_is_said(music, encode, tmp_path):

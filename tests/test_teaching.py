@@ -283,6 +283,7 @@ class TestLessons:
         plan.locate(4).write_bytes(content)
         with pytest.raises(TrainingError, match="cannot be read"):
             lessons.read(4)
+        assert plan.list_missing() == [4]
         for row in (4, 7):
             plan.locate(row).write_bytes(b"\xff" * plan.n_bytes_each)
         with pytest.raises(TrainingError, match="cannot be read"):

@@ -2,6 +2,10 @@
 # Make tagcli-msd50 anew, and say how closely it follows its teachers: sh weights/reproduce.sh MUSIC OUT
 # MUSIC is the folder of music that README.md names, OUT a new folder; a run that was stopped goes on.
 set -eu
+if [ $# -ne 2 ] || [ ! -d "$1" ]; then
+    echo "usage: sh $0 MUSIC OUT, with tagcli installed; MUSIC is a folder that is there" >&2
+    exit 2
+fi
 music=$1
 out=$2
 recipe=$(dirname "$0")/tagcli-msd50.toml

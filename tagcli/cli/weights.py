@@ -148,7 +148,7 @@ def _facts(weights: "WeightsDescription") -> dict[str, object]:
         "get": weights.how_to_get,
         "note": weights.note,
         "url": weights.url,
-        "sha256": weights.provenance.source_sha256,
+        "sha256": weights.sha256,
         "licence": weights.provenance.licence,
         "citation": weights.provenance.citation,
         "training_data": weights.provenance.training_data,
@@ -158,6 +158,9 @@ def _facts(weights: "WeightsDescription") -> dict[str, object]:
         "n_tags": len(weights.vocabulary),
         "vocabulary": weights.vocabulary.name,
         "tags": list(weights.vocabulary.tags),
+        "thresholds": (
+            None if weights.thresholds is None else dict(zip(weights.vocabulary.tags, weights.thresholds, strict=True))
+        ),
     }
 
 
@@ -205,7 +208,7 @@ def _print_facts(facts: dict[str, object]) -> None:
     table.add_column("value", overflow="fold")
     for fact, value in facts.items():
         if value is not None:
-            table.add_row(fact.replace("_", " "), ", ".join(value) if isinstance(value, list) else str(value))
+            table.add_row(fact.replace("_", " "), _describe_fact(value))
     _print_table(table)
 
 
@@ -226,3 +229,10 @@ def _print_table(table: "Table") -> None:
     with console.capture() as capture:
         console.print(table)
     typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _describe_fact(value: object) -> str:
+    """Make a list, or numbers by their names, into a line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:.3f}" for name, number in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -10,7 +10,7 @@ import json
 import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -198,7 +198,10 @@ def keep_whole(path: Path, content: bytes) -> None:
 
 
 def _damaged(path: Path, reason: str) -> TrainingError:
-    msg = f"The lesson {path} cannot be read ({reason}); delete it, and --resume makes it anew."
+    """Delete a lesson that is of no use, so that it is missing, and say so."""
+    with suppress(OSError):
+        path.unlink()
+    msg = f"The lesson {path} cannot be read ({reason}); --resume makes it anew."
     return TrainingError(msg, path=path)
 
 

@@ -74,6 +74,10 @@ class WeightsDescription:
         The command that brings it here; None when it is here.
     note
         Why it cannot be pulled, None where it can or need not be.
+    sha256
+        Of the file as published; of weights that are not published, of the checkpoint.
+    thresholds
+        Least score of a stored tag; None until calibrated.
     vocabulary, sample_rate, provenance
         What it says, hears and comes from.
     """
@@ -84,6 +88,8 @@ class WeightsDescription:
     url: str | None
     how_to_get: str | None
     note: str | None
+    sha256: str
+    thresholds: tuple[float, ...] | None
     vocabulary: Vocabulary
     sample_rate: int
     provenance: Provenance
@@ -210,6 +216,8 @@ def describe_weights(name_or_path: str) -> WeightsDescription:
             url=entry.url,
             how_to_get=None if here else entry.how_to_get,
             note=None if entry.url else "published without a licence: get the file from its authors and import it",
+            sha256=entry.sha256,
+            thresholds=None,
             vocabulary=load_vocabulary(entry.vocabulary),
             sample_rate=entry.sample_rate,
             provenance=entry.provenance,
@@ -227,6 +235,8 @@ def describe_weights(name_or_path: str) -> WeightsDescription:
         url=None,
         how_to_get=None,
         note=None,
+        sha256=hash_file(path),
+        thresholds=header.thresholds,
         vocabulary=header.vocabulary,
         sample_rate=header.front_end.sample_rate,
         provenance=header.provenance,
@@ -235,7 +245,7 @@ def describe_weights(name_or_path: str) -> WeightsDescription:
 
 def unknown_name(name: str, known: Iterable[str]) -> WeightsError:
     """Make the error for a name that nothing has."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "see `tagcli weights list`."
     msg = f"There are no weights {name!r}: {hint}"
     return WeightsError(msg)
