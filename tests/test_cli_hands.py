@@ -295,13 +295,19 @@ def test_ctrl_c_finishes_the_file_in_hand(tmp_path):
 
     def interrupt(n_lines, *arguments):
         command = [sys.executable, "-u", "-m", "tagcli", *map(str, arguments)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with (
+            (tmp_path / "talk").open("w+") as talk,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=talk, text=True) as process,
+        ):
             for _ in range(n_lines):
                 process.stdout.readline()
             process.send_signal(signal.SIGINT)
-            out, talk = process.communicate(timeout=PATIENCE_SECONDS)
-        assert process.returncode == 130, talk
-        assert "Traceback" not in talk
+            out = process.stdout.read()  # communicate() would lose what readline() read ahead
+            process.wait(timeout=PATIENCE_SECONDS)
+            talk.seek(0)
+            said = talk.read()
+        assert process.returncode == 130, said
+        assert "Traceback" not in said
         assert not [path for path in folder.iterdir() if path.suffix == ".tmp"]
         return n_lines + out.count("\n")
 

@@ -184,7 +184,8 @@ class TestVariants:
                 voice = Voice(row=0, position=0.0, pitch=pitch, tempo=tempo, level_db=0.0)
                 variant = Variant(voices=(voice,), sound=Sound(), gain_db=0.0)
                 heard = render(variant, ramp, 8000)
-                assert np.abs(heard[-200:] - heard[:200]).max() > 0.01, (tempo, pitch)
+                ends = [n for n in range(2, 400) if np.array_equal(heard[-n:], heard[:n])]
+                assert not ends, (tempo, pitch)
 
     def test_a_short_excerpt_is_repeated(self, toy, cached):
         recipe = TeachingRecipe(treated_share=0, mixed_share=0, low_pass_share=0, mp3_share=0, gain_db=0)
