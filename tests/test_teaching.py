@@ -21,7 +21,7 @@ from tagcli.datasets.audio import DecodedAudio, ResampledAudio
 from tagcli.datasets.clip_cache import ClipCache
 from tagcli.datasets.clip_filling import build_cache, plan_cache
 from tagcli.datasets.manifest_file import write_manifest
-from tagcli.errors import CheckpointError, TrainingError
+from tagcli.errors import CheckpointError, DatasetError, TrainingError
 from tagcli.evaluation.scoring import score_examples
 from tagcli.tagger.module import TaggerModule
 from tagcli.training.beginning import begin_fresh, make_header
@@ -30,7 +30,7 @@ from tagcli.training.learner import LearningBatch
 from tagcli.training.lesson_plan import LessonPlan
 from tagcli.training.lessons import LessonProgress, Lessons, hear_examples, prepare_lessons
 from tagcli.training.losses import logit_loss, score_loss
-from tagcli.training.recipe_document import resolve_recipe
+from tagcli.training.recipe_document import read_document, resolve_recipe
 from tagcli.training.reports import Beginning, EpochReport
 from tagcli.training.session import run_training
 from tagcli.training.teachers import Teachers, find_top
@@ -474,6 +474,30 @@ class TestStudents:
         assert not plan_folder().exists()
         assert not (tmp_path / "run").exists()
 
+    def test_what_cannot_be_written_is_not_prepared_for(self, toy, teacher, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(TrainingError, match="cannot be used"):
+            run(toy, tmp_path / "file" / "run", taught(teacher))
+        named = replace(toy, artists=("an\tartist", *toy.artists[1:]))
+        with pytest.raises(DatasetError, match="a tab"):
+            run(named, tmp_path / "run", taught(teacher))
+        monkeypatch.setattr("os.access", lambda *arguments: False)  # root may write everywhere
+        with pytest.raises(TrainingError, match="cannot be used"):
+            run(toy, tmp_path / "run", taught(teacher))
+        assert not plan_folder().exists()
+
+    def test_what_cannot_be_validated_by_is_not_prepared_for(self, toy, teacher, tmp_path):
+        first = toy.splits.index("validation")
+        one = toy.take([row for row in range(len(toy)) if toy.splits[row] == "train" or row == first])
+        with pytest.raises(TrainingError, match="to validate by"):
+            run(one, tmp_path / "run", taught(teacher))
+        assert not [path for path in plan_folder().rglob("*") if path.is_file() and path.stat().st_size > 4000]
+
+    def test_a_teacher_is_named_once(self, toy, teacher, tmp_path):
+        again = teacher.parent / "." / ".." / teacher.parent.name / teacher.name
+        with pytest.raises(TrainingError, match="are the same weights"):
+            run(toy, tmp_path / "run", taught(teacher, again))
+
     def test_a_teacher_that_has_changed_is_noticed(self, toy, teacher, tmp_path):
         run(toy, tmp_path / "run", taught(teacher))
         make_teacher(teacher, toy, seed=9)
@@ -489,6 +513,7 @@ class TestStudents:
             ({"optimisation": {"positive_weights": "balanced"}}, "positive_weights"),
             ({"data": {"cache": "none"}}, "cache"),
             ({"teaching": {"n_variants": 0}}, "n_variants"),
+            ({"teaching": {"n_variants": 1_000_000}}, "n_variants"),
             ({"teaching": {"teacher_shares": [1.0, 2.0]}}, "positive share"),
             ({"teaching": {"teacher_shares": [0.0]}}, "positive share"),
             ({"teaching": {"mixed_share": 1.5}}, "shares"),
@@ -550,6 +575,21 @@ class TestCommand:
         assert built.exit_code == 0, built.output
         assert open_dataset(tmp_path / "a.tsv").tags == ()
         assert self.invoke("train", tmp_path / "a.tsv", "--out", tmp_path / "b", *options[2:]).exit_code == 0
+
+    def test_students_have_the_same_defaults_wherever_teachers_are_named(self, toy, teacher, tmp_path):
+        import tomli_w
+
+        recipe = change(TINY, teaching={"n_variants": 2})
+        del recipe["optimisation"]
+        (tmp_path / "recipe.toml").write_text(tomli_w.dumps(recipe))
+        write_manifest(toy, tmp_path / "set.tsv")
+        for way in (("--teacher", teacher), ("--set", f'teaching.teachers=["{teacher}"]')):
+            out = tmp_path / way[0]
+            options = ("--config", tmp_path / "recipe.toml", "--epochs", 1, *way)
+            result = self.invoke("train", tmp_path / "set.tsv", f"--out={out}", *options)
+            assert result.exit_code == 0, result.output
+            followed = read_document(out / "config.toml")["optimisation"]
+            assert (followed["learning_rate"], followed["batch_size"], followed["epochs"]) == (3e-3, 8, 1)
 
     def test_a_teacher_that_is_not_there_is_named(self, toy, tmp_path):
         result = self.invoke("train", toy.root / "toy.tsv", "--out", tmp_path / "run", "--teacher", "won2020-msd-fcn")

@@ -16,9 +16,11 @@ from tagcli.cli.train import (
     SeedOption,
     SetOption,
     WorkersOption,
+    add_defaults,
     compose_recipe,
     follow_training,
     is_begun,
+    name_recipe,
 )
 
 
@@ -60,12 +62,13 @@ def finetune(
     from tagcli.training.beginning import FINETUNE_DEFAULTS
     from tagcli.weights.catalogue import find_weights
 
+    document = compose_recipe(config, settings, given, goes_on=resume and is_begun(out))
     follow_training(
         ctx,
         dataset,
         out,
-        document=compose_recipe(config, settings, given, goes_on=resume and is_begun(out), defaults=FINETUNE_DEFAULTS),
-        place=f"The recipe {config}" if config else "The recipe",
+        document=None if document is None else add_defaults(document, FINETUNE_DEFAULTS),
+        place=name_recipe(config),
         resumes=resume,
         audio=audio,
         device=device,

@@ -98,21 +98,17 @@ def train(
     }
     given = {key: value for key, value in overrides.items() if value is not None}
     from tagcli.training.beginning import TEACHING_DEFAULTS
-    from tagcli.training.recipe_document import list_teachers, read_document
+    from tagcli.training.recipe_document import list_teachers
 
-    place = f"The recipe {config}" if config else "The recipe"
-    has_teachers = teacher is not None or (config is not None and bool(list_teachers(read_document(config), place)))
+    place = name_recipe(config)
+    document = compose_recipe(config, settings, given, goes_on=resume and is_begun(out))
+    if document is not None and list_teachers(document, place):
+        document = add_defaults(document, TEACHING_DEFAULTS)
     follow_training(
         ctx,
         dataset,
         out,
-        document=compose_recipe(
-            config,
-            settings,
-            given,
-            goes_on=resume and is_begun(out),
-            defaults=TEACHING_DEFAULTS if has_teachers else None,
-        ),
+        document=document,
         place=place,
         resumes=resume,
         audio=audio,
@@ -130,22 +126,20 @@ def is_begun(out: Path) -> bool:
     return RunFolder(out).has_begun
 
 
+def name_recipe(config: Path | None) -> str:
+    """Say what the recipe is, for messages."""
+    return f"The recipe {config}" if config else "The recipe"
+
+
 def compose_recipe(
-    config: Path | None,
-    settings: list[str] | None,
-    given: "Mapping[str, Any]",
-    *,
-    goes_on: bool,
-    defaults: "Mapping[str, Mapping[str, Any]] | None" = None,
+    config: Path | None, settings: list[str] | None, given: "Mapping[str, Any]", *, goes_on: bool
 ) -> dict[str, Any] | None:
-    """Join the recipe of a file, over defaults, with what the command line says; None for the run's own."""
+    """Join the recipe of a file with what the command line says; None for the run's own."""
     if goes_on and not (config or settings or given):
         return None
     from tagcli.training.recipe_document import change_document, read_document
 
     document = read_document(config) if config else {}
-    for name, preset in (defaults or {}).items():
-        document = {**document, name: {**preset, **document.get(name, {})}}
     for setting in settings or ():
         try:
             document = change_document(document, setting)
@@ -155,6 +149,13 @@ def compose_recipe(
         table, _, name = key.partition(".")
         document = {**document, table: {**document.get(table, {}), name: value}}
     return document
+
+
+def add_defaults(document: dict[str, Any], defaults: "Mapping[str, Mapping[str, Any]]") -> dict[str, Any]:
+    """Complete the tables of a recipe; what is no table is left to be refused."""
+    tables = {name: document.get(name, {}) for name in defaults}
+    completed = {name: {**defaults[name], **table} for name, table in tables.items() if isinstance(table, dict)}
+    return {**document, **completed}
 
 
 def follow_training(

@@ -96,7 +96,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     """
     import tomli_w
 
-    _refuse_unwritable(manifest, path)
+    refuse_unwritable(manifest, path)
     names: npt.NDArray[np.object_] = np.array(manifest.tags, dtype=object)
     spelled: dict[bytes, str] = {}
 
@@ -250,8 +250,14 @@ def _to_mask(cells: Sequence[str], tags: tuple[str, ...], *, table: Path) -> Mas
     return mask
 
 
-def _refuse_unwritable(manifest: Manifest, table: Path) -> None:
-    """Refuse what a TSV cannot hold."""
+def refuse_unwritable(manifest: Manifest, table: Path) -> None:
+    """Refuse what a TSV cannot hold.
+
+    Raises
+    ------
+    DatasetError
+        When a path, tag or artist holds a tab or an end of line, or a tag a ``|``.
+    """
     for text in (*manifest.paths, *manifest.splits, *manifest.artists, *manifest.ids, *manifest.tags):
         if any(character in text for character in "\t\r\n"):
             msg = f"{text!r} holds a tab or an end of line, which {table} cannot hold; rename it or leave it out."

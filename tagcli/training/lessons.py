@@ -73,11 +73,12 @@ def prepare_lessons(plan: LessonPlan, *, n_workers: int) -> Iterator[LessonProgr
     TrainingError
         When there is not enough room, it cannot be written, or the teachers cannot hear it.
     """
-    missing = plan.list_missing()
-    n_done = len(plan) - len(missing)
     with translated(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
+        _check_room(plan, len(plan) - sum(1 for _ in plan.folder.glob("*/*")))  # a look, before all are gone through
+        missing = plan.list_missing()
         _check_room(plan, len(missing))
+    n_done = len(plan) - len(missing)
     yield _progress(plan, n_done)
     with ThreadPoolExecutor(n_workers, thread_name_prefix="render") as pool:
         for first in range(0, len(missing), _BLOCK):
@@ -229,7 +230,7 @@ def _check_room(plan: LessonPlan, n_missing: int) -> None:
     n_bytes, n_free = n_missing * plan.n_bytes_each, shutil.disk_usage(plan.folder).free
     if n_bytes > n_free:
         msg = (
-            f"{n_missing} lessons need {n_bytes / 1e9:.1f} GB in {plan.folder} and {n_free / 1e9:.1f} GB are free; "
+            f"{n_missing:,} lessons need {n_bytes / 1e9:.1f} GB in {plan.folder} and {n_free / 1e9:.1f} GB are free; "
             "let XDG_CACHE_HOME name a folder on another disk, or take a smaller teaching.n_variants."
         )
         raise TrainingError(msg, path=plan.folder)

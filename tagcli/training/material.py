@@ -19,6 +19,7 @@ from tagcli.training.ranks import Ranks
 from tagcli.training.recipe import Recipe
 from tagcli.training.steps import count_steps
 from tagcli.training.teachers import Scores, Teachers, find_top
+from tagcli.training.validation import check_labels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +70,7 @@ def gather_material(
     Raises
     ------
     TrainingError
-        When nothing can be heard.
+        When nothing can be heard, or there is nothing to validate by.
     """
     chosen = manifest.select(*recipe.data.train, *recipe.data.validation)
     own_rate = recipe.front_end.sample_rate
@@ -84,6 +85,8 @@ def gather_material(
         validation, more = _open_audio(chosen.select(*recipe.data.validation), recipe, sample_rate)
         missing += more
     if teachers is None:
+        if validation is not None:
+            check_labels(validation.manifest)
         return Material(
             train=train,
             validation=validation,
@@ -103,17 +106,19 @@ def gather_material(
         sample_rate=own_rate,
     )
     count_steps(plan.manifest, recipe, n_ranks=ranks.n_ranks)  # what cannot begin is not prepared for
-    choice = ClipChoice.parse(recipe.data.validation_clips)
-    if ranks.local_rank == 0:
-        yield from prepare_lessons(plan, n_workers=n_workers)
-        if isinstance(validation, ClipCache):
-            yield from hear_examples(validation, plan, choice, n_workers=n_workers)
-    ranks.wait()
-    lessons = Lessons(plan, n_workers=n_workers)
     if isinstance(validation, ClipCache):
+        choice = ClipChoice.parse(recipe.data.validation_clips)
+        if ranks.local_rank == 0:
+            yield from hear_examples(validation, plan, choice, n_workers=n_workers)
+        ranks.wait()
         said = yield from hear_examples(validation, plan, choice, n_workers=n_workers)
         manifest = _add_labels(manifest, validation.manifest, said)
         validation, _ = _open_audio(manifest.select(*recipe.data.validation), recipe, sample_rate)
+        check_labels(validation.manifest)
+    if ranks.local_rank == 0:
+        yield from prepare_lessons(plan, n_workers=n_workers)
+    ranks.wait()
+    lessons = Lessons(plan, n_workers=n_workers)
     return Material(
         train=lessons,
         validation=None if validation is None else ResampledAudio(validation, own_rate),

@@ -3,6 +3,7 @@
 Whatever cannot be written raises `TrainingError`.
 """
 
+import errno
 import io
 import json
 import os
@@ -64,6 +65,11 @@ class RunFolder:
         """
         try:
             names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+            above = next(path for path in (self.path.absolute(), *self.path.absolute().parents) if path.exists())
+            if not above.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), above)
+            if not os.access(above, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), above)
         except OSError as error:
             msg = f"The folder {self.path} cannot be used ({error.strerror}); choose another place for the run."
             raise TrainingError(msg, path=self.path) from error

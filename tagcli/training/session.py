@@ -13,7 +13,7 @@ from tagcli.checkpoint import read_header
 from tagcli.cores import count_cores
 from tagcli.datasets.clip_filling import CachePlan, CacheProgress
 from tagcli.datasets.manifest import Manifest
-from tagcli.datasets.manifest_file import write_manifest
+from tagcli.datasets.manifest_file import refuse_unwritable, write_manifest
 from tagcli.errors import TrainingError
 from tagcli.files import hash_file
 from tagcli.tagger.device import choose_device, prepare_device
@@ -105,6 +105,8 @@ def run_training(
     teachers = Teachers([find_weights(name) for name in names], device) if names else None
     if teachers is not None:
         manifest = forget_labels(manifest, teachers.tags)
+    if not goes_on:
+        refuse_unwritable(manifest, run.path / DATASET)
     given = None if goes_on and document is None else _resolve(document or {}, source, manifest, place)
     recipe = given if given and not goes_on else _read_recipe(run, source, teachers, manifest)
     if given is not None and recipe != given:

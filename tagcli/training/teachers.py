@@ -10,6 +10,7 @@ import torch
 from tagcli.audio.clips import ClipChoice
 from tagcli.checkpoint import CheckpointHeader, read_header
 from tagcli.datasets.audio import ExampleAudio, ResampledAudio
+from tagcli.errors import TrainingError
 from tagcli.evaluation import match_tags
 from tagcli.evaluation.pairing import N_TOP_LABELS, find_logits, mark_best
 from tagcli.evaluation.scoring import score_examples
@@ -46,6 +47,8 @@ class Teachers:
     ------
     CheckpointError
         When a checkpoint cannot be read.
+    TrainingError
+        When two of them are the same.
     """
 
     def __init__(self, paths: Sequence[Path], device: torch.device) -> None:
@@ -53,6 +56,11 @@ class Teachers:
         self._modules: list[TaggerModule] = []
         self.headers: list[CheckpointHeader] = [read_header(path) for path in paths]
         self.sha256s = [hash_file(path) for path in paths]
+        for number, sha256 in enumerate(self.sha256s):
+            if sha256 in self.sha256s[:number]:
+                first = paths[self.sha256s.index(sha256)]
+                msg = f"{first} and {paths[number]} are the same weights; name each teacher once."
+                raise TrainingError(msg, path=paths[number])
         self.sample_rate = max(header.front_end.sample_rate for header in self.headers)
         self.n_outputs = sum(len(header.vocabulary) for header in self.headers)
         self.tags: tuple[str, ...] = ()

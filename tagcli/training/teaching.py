@@ -5,6 +5,7 @@ from typing import Literal
 
 from tagcli.training.rules import require
 
+MAX_VARIANTS = 10_000
 MAX_PITCH_SEMITONES = 6.0
 MAX_TEMPO_OCTAVES = 0.5
 
@@ -65,7 +66,7 @@ class TeachingRecipe:
         require(
             is_parallel and min(self.teacher_shares, default=1.0) > 0, "each teacher has a positive share, or none has"
         )
-        require(self.n_variants >= 1, "n_variants begins at 1")
+        require(1 <= self.n_variants <= MAX_VARIANTS, f"n_variants lies between 1 and {MAX_VARIANTS}")
         shares = (self.treated_share, self.mixed_share, self.low_pass_share, self.mp3_share)
         require(min(shares) >= 0 and max(shares) <= 1, "shares lie between 0 and 1")
         extents = (self.mixed_level_db, self.pitch_semitones, self.tempo_octaves, self.equaliser_db, self.gain_db)

@@ -8,6 +8,7 @@ import numpy as np
 from tagcli.audio.clips import ClipChoice
 from tagcli.checkpoint import CheckpointHeader
 from tagcli.datasets.audio import ExampleAudio
+from tagcli.datasets.manifest import Manifest
 from tagcli.errors import TrainingError
 from tagcli.evaluation.scoring import score_examples
 from tagcli.metrics import average_precision, macro, roc_auc
@@ -35,6 +36,25 @@ class Validation:
     n_unheard: int = 0
 
 
+def check_labels(manifest: Manifest) -> None:
+    """See that examples can be validated by.
+
+    Parameters
+    ----------
+    manifest
+        The examples that can be heard.
+
+    Raises
+    ------
+    TrainingError
+        When no tag has both positives and negatives among them.
+    """
+    has_both = (manifest.labels & manifest.known).any(axis=0) & (~manifest.labels & manifest.known).any(axis=0)
+    if not has_both.any():
+        msg = f"No tag of {manifest.name} has both positives and negatives to validate by; build other splits."
+        raise TrainingError(msg)
+
+
 def validate(
     learner: Learner,
     header: CheckpointHeader,
@@ -59,10 +79,6 @@ def validate(
     n_workers
         Threads that read.
 
-    Raises
-    ------
-    TrainingError
-        When no tag has both positives and negatives among them.
     """
     if audio is None:
         return Validation()
@@ -73,9 +89,6 @@ def validate(
     is_heard = np.isfinite(scores)
     labels, known = audio.manifest.labels, audio.manifest.known & is_heard
     areas = macro(roc_auc(labels, scores, known))
-    if not areas.n_defined:
-        msg = f"No tag of {audio.manifest.name} has both positives and negatives to validate by; build other splits."
-        raise TrainingError(msg)
     return Validation(
         roc_auc=areas.value,
         pr_auc=macro(average_precision(labels, scores, known)).value,
