@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from tagcli.artists import artist_key
 from tagcli.audio.clips import ClipRule
 from tagcli.errors import CheckpointError
@@ -195,6 +198,32 @@ def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         msg = f"The tensors of {path} cannot be read ({error}); fetch the checkpoint again."
         raise CheckpointError(msg, path=path) from error
+
+
+def load_array(path: Path, name: str) -> npt.NDArray[np.floating]:
+    """Load one tensor of a checkpoint as an array; needs no torch.
+
+    Parameters
+    ----------
+    path
+        A ``.safetensors`` file.
+    name
+        Of the tensor, such as ``model.dense.weight``.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is missing or damaged, or has no such tensor.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        array: npt.NDArray[np.floating] = load(path.read_bytes())[name]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        msg = f"The tensor {name} of {path} cannot be read ({error}); fetch the checkpoint again."
+        raise CheckpointError(msg, path=path) from error
+    return array
 
 
 def save_checkpoint(path: Path, header: CheckpointHeader, tensors: "Mapping[str, torch.Tensor]") -> None:

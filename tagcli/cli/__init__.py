@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from tagcli import __version__
+from tagcli.cli.analyze import analyze_app
 from tagcli.cli.cache import cache_app, errors
 from tagcli.cli.clear import clear
 from tagcli.cli.dataset import dataset_app
@@ -80,6 +81,7 @@ app.add_typer(dataset_app, name="dataset")
 app.command("train")(train)
 app.command("finetune")(finetune)
 app.command("eval")(evaluate)
+app.add_typer(analyze_app, name="analyze")
 app.add_typer(cache_app, name="cache")
 app.add_typer(weights_app, name="weights")
 app.command("env")(env)

@@ -9,7 +9,7 @@ from tagcli.evaluation import Agreement, Estimate, Evaluation
 
 PIPE_WIDTH = 100_000
 """Columns of a table that is not for a terminal: nothing in it is ever wrapped or cut."""
-_TEXT_COLUMNS = ("tag", "category", "example", "label")
+_TEXT_COLUMNS = ("tag", "other tag", "category", "example", "label")
 
 
 def tell_of_seen(found: Evaluation | Agreement) -> str:

@@ -13,6 +13,7 @@ from tagcli.metrics.measures import (
     micro_roc_auc,
     roc_auc,
 )
+from tagcli.metrics.proportions import count_effectively, wilson_interval
 from tagcli.metrics.resampling import CONFIDENCE, Interval, bootstrap, draw_weights, interval, sign_p
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "average_precision",
     "bootstrap",
     "correlate",
+    "count_effectively",
     "draw_weights",
     "interval",
     "macro",
@@ -34,4 +36,5 @@ __all__ = [
     "rank",
     "roc_auc",
     "sign_p",
+    "wilson_interval",
 ]

@@ -1,0 +1,1 @@
+"""What labels and weights tell of tags; one file for each analysis."""
