@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,13 @@ import torch
 from tagcli.weights.entries import CatalogueEntry
 
 SHARED = Path(__file__).parents[2] / "shared"
-WON2020 = tuple(f"won2020-{dataset}-{kind}" for kind in ("fcn", "crnn") for dataset in ("msd", "mtat", "jamendo"))
+WON2020 = (
+    *(f"won2020-{dataset}-{kind}" for kind in ("fcn", "crnn") for dataset in ("msd", "mtat", "jamendo")),
+    "won2020-mtat-musicnn",
+    "won2020-jamendo-musicnn",
+)
+PULLED = (*WON2020, "choi2016-crnn")
+"""Whatever has an address."""
 
 needs_published_files = pytest.mark.skipif(
     not (SHARED / "weights" / "files.json").is_file(), reason="the published files are not beside this checkout"
@@ -21,7 +28,7 @@ needs_published_files = pytest.mark.skipif(
 
 
 def won2020_state(seed: int = 0, *, kind: str = "fcn") -> dict[str, torch.Tensor]:
-    """An untrained FCN or CRNN as its authors' training script would save it."""
+    """An untrained FCN, CRNN or musicnn as its authors' training script would save it."""
     generator = torch.Generator().manual_seed(seed)
 
     def norm(prefix: str, n_maps: int) -> dict[str, torch.Tensor]:
@@ -38,6 +45,20 @@ def won2020_state(seed: int = 0, *, kind: str = "fcn") -> dict[str, torch.Tensor
         "spec.mel_scale.fb": torch.rand(257, 96, generator=generator),
         **norm("spec_bn", 1),
     }
+    if kind == "musicnn":
+        shapes = {"layers.0": (204, 1, 67, 7), "layers.1": (204, 1, 38, 7)}
+        shapes |= {f"layers.{index}": (51, 1, length) for index, length in ((2, 129), (3, 65), (4, 33))}
+        shapes |= {"layer1": (64, 561, 7), "layer2": (64, 64, 7), "layer3": (64, 64, 7)}
+        for layer, shape in shapes.items():
+            state[f"{layer}.conv.weight"] = torch.randn(shape, generator=generator) / math.prod(shape[1:]) ** 0.5
+            state[f"{layer}.conv.bias"] = torch.randn(shape[0], generator=generator)
+            state.update(norm(f"{layer}.bn", shape[0]))
+        state["dense1.weight"] = torch.randn(200, 1506, generator=generator) / 40
+        state["dense1.bias"] = torch.randn(200, generator=generator)
+        state.update(norm("bn", 200))
+        state["dense2.weight"] = torch.randn(50, 200, generator=generator) / 14
+        state["dense2.bias"] = torch.randn(50, generator=generator)
+        return state
     n_inputs = 1
     channels, n_features = ((64, 128, 128, 128, 64), 64) if kind == "fcn" else ((64, 128, 128, 128), 32)
     for number, n_maps in enumerate(channels, start=1):
@@ -114,6 +135,45 @@ def write_keras2(path: Path, arrays: dict[str, np.ndarray], layers: dict[str, di
         for key, array in arrays.items():
             file[f"model_weights/{key}"] = array
         file["optimizer_weights/step:0"] = 1.0
+    return path
+
+
+def choi2016_arrays(seed: int = 0) -> dict[str, np.ndarray]:
+    """Tensors of an untrained MusicTaggerCRNN by their names in Theano's file."""
+    random = np.random.default_rng(seed)
+    arrays = {"output/output_W": random.normal(size=(32, 50)) / 6, "output/output_b": random.normal(size=50)}
+    n_inputs = 1
+    for number, n_maps in enumerate((64, 128, 128, 128), start=1):
+        arrays[f"conv{number}/conv{number}_W"] = random.normal(size=(n_maps, n_inputs, 3, 3)) / (3 * n_inputs**0.5)
+        arrays[f"conv{number}/conv{number}_b"] = random.normal(size=n_maps)
+        n_inputs = n_maps
+    for norm, n_values in {"bn_0_freq": 1440, "bn1": 64, "bn2": 128, "bn3": 128, "bn4": 128}.items():
+        arrays[f"{norm}/{norm}_gamma"] = random.random(n_values) + 0.5
+        arrays[f"{norm}/{norm}_beta"] = random.normal(size=n_values)
+        arrays[f"{norm}/{norm}_running_mean"] = random.normal(size=n_values)
+        arrays[f"{norm}/{norm}_running_std"] = random.random(n_values) + 0.5
+    for number, n_inputs in ((1, 128), (2, 32)):
+        for gate in "zrh":
+            arrays[f"gru{number}/gru{number}_W_{gate}"] = random.normal(size=(n_inputs, 32)) / n_inputs**0.5
+            arrays[f"gru{number}/gru{number}_U_{gate}"] = random.normal(size=(32, 32)) / 6
+            arrays[f"gru{number}/gru{number}_b_{gate}"] = random.normal(size=32)
+    return {key: array.astype(np.float32) for key, array in arrays.items()}
+
+
+def to_tensorflow(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same weights as Keras with TensorFlow names and lays them out."""
+    ending = {True: ":0", False: "_1:0"}  # of recurrent layers, and of all others
+    return {
+        key + ending[key.startswith("gru")]: array[:, :, ::-1, ::-1] if array.ndim == 4 else array
+        for key, array in arrays.items()
+    }
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """Write a Keras file of weights alone."""
+    with h5py.File(path, "w") as file:
+        for key, array in arrays.items():
+            file[key] = array
     return path
 
 

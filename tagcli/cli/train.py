@@ -56,7 +56,10 @@ def train(
     dataset: DatasetArgument,
     out: RunOption,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="ARCH", help="compact, fcn or crnn.", show_default="compact")
+        str | None,
+        typer.Option(
+            "--model", metavar="ARCH", help="compact, fcn, crnn, musicnn or choi2016-crnn.", show_default="compact"
+        ),
     ] = None,
     front_end: Annotated[
         str | None,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -37,6 +37,8 @@ class FrontEndConfig:
         ``computed`` from the numbers above, or ``stored`` among the checkpoint's tensors.
     db_reference
         What is 0 dB: 1, or the maximum of the clip.
+    squares_mel
+        Whether the mel bands are squared before the logarithm, as in Choi's code of 2016.
     amin
         Least power before the logarithm.
     dynamic_range_db
@@ -63,6 +65,7 @@ class FrontEndConfig:
     mel_norm: MelNorm = "slaney"
     filter_bank: FilterBank = "computed"
     db_reference: DbReference = "one"
+    squares_mel: bool = field(default=False, repr=False)  # a run that was begun is known by its recipe's representation
     amin: float = 1e-10
     dynamic_range_db: float | None = None
     normalisation: Normalisation = "none"

@@ -86,7 +86,8 @@ class LogMel(nn.Module):
         if self.config.power != 2.0:
             power = power.pow(self.config.power / 2)
         mel = torch.matmul(self.mel_filter_bank, power)
-        decibels = mel.clamp_(min=self.config.amin).log10_().mul_(10.0)
+        exponent = 2.0 if self.config.squares_mel else 1.0
+        decibels = mel.clamp_(min=self.config.amin ** (1 / exponent)).log10_().mul_(10.0 * exponent)
         if self.config.db_reference == "clip_maximum":
             decibels = decibels - decibels.amax(dim=(1, 2), keepdim=True)
         if self.config.dynamic_range_db is not None:

@@ -1,4 +1,4 @@
-"""The box that the figures share: 3x3 convolution, batch norm, activation, max pooling; and what networks say."""
+"""The boxes that figures share: 3x3 convolution, batch norm, activation, max pooling; and what networks say."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -106,6 +106,28 @@ class BlockStack(nn.Sequential):
             maps, embedding = block.embed(maps, tap)
             embeddings.append(embedding)
         return maps, embeddings
+
+
+class NormedLayer(nn.Module):
+    """A layer of weights and its batch norm, which is folded into it for scoring.
+
+    Parameters
+    ----------
+    layer
+        A convolution or a dense layer.
+    norm
+        Of its outputs.
+    """
+
+    def __init__(self, layer: nn.Conv1d | nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.layer = layer
+        self.norm: nn.Module = norm
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Compute what the layer says, normalised."""
+        outputs: Tensor = self.norm(self.layer(inputs))
+        return outputs
 
 
 def to_input_map(log_mel: Tensor, *, n_mels: int, n_frames: int | None) -> Tensor:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from tagcli.models.musicnn_config import MusicnnConfig, musicnn_config
+
 Activation = Literal["relu", "elu"]
 Head = Literal["flatten", "global_max"]
 EmbeddingTap = Literal["after_pooling", "after_activation"]
@@ -29,12 +31,35 @@ class BlocksFigure:
             raise ValueError(msg)
 
     @property
+    def n_block_frames(self) -> int:
+        """Frames of the map that the first block reads."""
+        return self.n_frames
+
+    @property
     def output_size(self) -> tuple[int, int]:
         """Bands and frames that are left after the last pooling."""
-        n_mels, n_frames = self.n_mels, self.n_frames
+        n_mels, n_frames = self.n_mels, self.n_block_frames
         for pool_bands, pool_frames in self.pools:
             n_mels, n_frames = n_mels // pool_bands, n_frames // pool_frames
         return n_mels, n_frames
+
+
+class RecurrentFigure(BlocksFigure):
+    """What those kinds say that read the blocks' last map with gated recurrent units."""
+
+    n_gru_layers: int
+    n_gru_units: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.n_gru_layers, self.n_gru_units) < 1:
+            msg = f"n_gru_layers and n_gru_units begin at 1, not at {self.n_gru_layers} and {self.n_gru_units}"
+            raise ValueError(msg)
+
+    @property
+    def n_features(self) -> int:
+        """Number of inputs of the first recurrent layer at each step: all bands of all maps."""
+        return self.channels[-1] * self.output_size[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +113,7 @@ class ConvNetConfig(BlocksFigure):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrnnConfig(BlocksFigure):
+class CrnnConfig(RecurrentFigure):
     """A recurrent network over the maps of such blocks: gated recurrent units, whose last state goes to a dense layer.
 
     Parameters
@@ -119,19 +144,55 @@ class CrnnConfig(BlocksFigure):
     n_tags: int
     batch_norm_eps: float
 
+
+@dataclass(frozen=True, kw_only=True)
+class Choi2016Config(RecurrentFigure):
+    """The CRNN as its authors published it: a padded map, a batch norm of its frames, Keras' recurrent units.
+
+    Parameters
+    ----------
+    architecture
+        Which kind this is.
+    n_mels, n_frames, channels, pools, activation
+        As `ConvNetConfig` says.
+    n_padded_frames
+        Frames of 0 dB that are put at both ends of the map.
+    n_gru_layers, n_gru_units
+        As `CrnnConfig` says.
+    n_tags, batch_norm_eps
+        As `ConvNetConfig` says.
+
+    Raises
+    ------
+    ValueError
+        As `CrnnConfig` says, and when the padding is less than nothing.
+    """
+
+    architecture: Literal["choi2016-crnn"]
+    n_mels: int
+    n_frames: int
+    n_padded_frames: int
+    channels: tuple[int, ...]
+    pools: tuple[tuple[int, int], ...]
+    activation: Activation
+    n_gru_layers: int
+    n_gru_units: int
+    n_tags: int
+    batch_norm_eps: float
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.n_gru_layers, self.n_gru_units) < 1:
-            msg = f"n_gru_layers and n_gru_units begin at 1, not at {self.n_gru_layers} and {self.n_gru_units}"
+        if self.n_padded_frames < 0:
+            msg = f"n_padded_frames is not negative, as {self.n_padded_frames} is"
             raise ValueError(msg)
 
     @property
-    def n_features(self) -> int:
-        """Number of inputs of the first recurrent layer at each step: all bands of all maps."""
-        return self.channels[-1] * self.output_size[0]
+    def n_block_frames(self) -> int:
+        """Frames of the padded map."""
+        return self.n_frames + 2 * self.n_padded_frames
 
 
-ModelConfig = CrnnConfig | ConvNetConfig
+ModelConfig = CrnnConfig | Choi2016Config | MusicnnConfig | ConvNetConfig
 """Every kind; `architecture` says which one a configuration is of, and whatever has no kind of its own is a ConvNet."""
 
 
@@ -197,7 +258,34 @@ def crnn_config(*, n_tags: int = 50) -> CrnnConfig:
     )
 
 
+def choi2016_config(*, n_tags: int = 50) -> Choi2016Config:
+    """Describe the MusicTaggerCRNN: the CRNN of the authors' released code, 29.12 s at 12 kHz.
+
+    Choi et al., "Convolutional recurrent neural networks for music classification" (2016, arXiv 1609.04243). The norm
+    of its input is called after the frequency axis, but runs over time: its tensors have 1440 values.
+    """
+    return Choi2016Config(
+        architecture="choi2016-crnn",
+        n_mels=96,
+        n_frames=1366,
+        n_padded_frames=37,
+        channels=(64, 128, 128, 128),
+        pools=((2, 2), (3, 3), (4, 4), (4, 4)),
+        activation="elu",
+        n_gru_layers=2,
+        n_gru_units=32,
+        n_tags=n_tags,
+        batch_norm_eps=1e-5,
+    )
+
+
 ARCHITECTURES: Mapping[str, Callable[[], ModelConfig]] = MappingProxyType(
-    {"compact": compact_config, "fcn": fcn_config, "crnn": crnn_config}
+    {
+        "compact": compact_config,
+        "fcn": fcn_config,
+        "crnn": crnn_config,
+        "musicnn": musicnn_config,
+        "choi2016-crnn": choi2016_config,
+    }
 )
 """The figures by their names, each with the numbers of its paper."""

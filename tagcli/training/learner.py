@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tagcli.checkpoint import CheckpointHeader
 from tagcli.features.config import FrontEndConfig
 from tagcli.features.log_mel import LogMel, compute_mel_filter_bank
+from tagcli.models.choi2016 import KerasGru
 from tagcli.models.config import ModelConfig
 from tagcli.models.forms import build_model
 from tagcli.tagger.module import TaggerModule
@@ -87,11 +88,11 @@ class Learner(nn.Module):
             self.front_end.mel_filter_bank.copy_(compute_mel_filter_bank(self.front_end.config))
         generator = torch.Generator().manual_seed(seed)
         for layer in self.model.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
+            if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-            elif isinstance(layer, nn.GRU):
+            elif isinstance(layer, nn.GRU | KerasGru):
                 for name, weight in layer.named_parameters():
                     if name.startswith("weight_ih"):
                         nn.init.xavier_uniform_(weight, generator=generator)

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from tagcli.audio.clips import ClipRule
 from tagcli.errors import TrainingError
 from tagcli.features.config import FRONT_ENDS, FrontEndConfig
-from tagcli.models.config import ARCHITECTURES, ConvNetConfig, ModelConfig
+from tagcli.models.config import ARCHITECTURES, BlocksFigure, ConvNetConfig, ModelConfig
 from tagcli.training.recipe import (
     AugmentationRecipe,
     DataRecipe,
@@ -23,8 +23,15 @@ from tagcli.training.teaching import TeachingRecipe
 from tagcli.typed import parse_typed
 
 DEFAULT_ARCHITECTURE = "compact"
-DEFAULT_FRONT_ENDS: Mapping[str, str] = {"compact": "mel96-12k", "fcn": "mel96-16k", "crnn": "mel96-16k"}
+DEFAULT_FRONT_ENDS: Mapping[str, str] = {
+    "compact": "mel96-12k",
+    "fcn": "mel96-16k",
+    "crnn": "mel96-16k",
+    "musicnn": "mel96-16k",
+    "choi2016-crnn": "mel96-12k",
+}
 DEFAULT_CLIP_SECONDS = 29.0
+_CLIP_SECONDS: Mapping[str, float] = {"musicnn": 3.0, "choi2016-crnn": 29.12}  # of those that were made for others
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -122,7 +129,7 @@ def resolve_recipe(document: Mapping[str, Any], *, n_tags: int, place: str) -> R
     try:
         model_table = {"architecture": DEFAULT_ARCHITECTURE, **tables.get("model", {})}
         front_end = _resolve_front_end(tables.get("front_end", {}), str(model_table["architecture"]))
-        clip = _resolve_clip(tables.get("clip", {}), front_end)
+        clip = _resolve_clip(tables.get("clip", {}), front_end, str(model_table["architecture"]))
         data = dict(tables.get("data", {}))
         if type(data.get("validation_clips")) is int:  # a number of clips, or a word
             data["validation_clips"] = str(data["validation_clips"])
@@ -172,10 +179,10 @@ def _resolve_front_end(table: Mapping[str, Any], architecture: str) -> FrontEndC
     return front_end
 
 
-def _resolve_clip(table: Mapping[str, Any], front_end: FrontEndConfig) -> ClipRule:
+def _resolve_clip(table: Mapping[str, Any], front_end: FrontEndConfig, architecture: str) -> ClipRule:
     """Count a clip's samples."""
     given = {"short": "repeat", **table}
-    seconds = given.pop("seconds", DEFAULT_CLIP_SECONDS)
+    seconds = given.pop("seconds", _CLIP_SECONDS.get(architecture, DEFAULT_CLIP_SECONDS))
     if type(seconds) not in (int, float) or not 0 < seconds < math.inf:
         msg = f"[clip] seconds is a positive number, not {seconds!r:.80}"
         raise ValueError(msg)
@@ -202,7 +209,7 @@ def _resolve_model(table: Mapping[str, Any], front_end: FrontEndConfig, clip: Cl
     kind = ConvNetConfig if base is None else type(base)
     fields = _parse_fields(kind, "model", {**({} if base is None else dataclasses.asdict(base)), **table, **fitted})
     sizes = (*fields.get("channels", ()), *(size for pool in fields.get("pools", ()) for size in pool))
-    if min(sizes, default=0) < 1:
+    if issubclass(kind, BlocksFigure) and min(sizes, default=0) < 1:
         msg = "[model] channels and pools are there, and begin at 1"
         raise ValueError(msg)
     model: ModelConfig = _construct(kind, "model", fields)

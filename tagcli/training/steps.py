@@ -10,6 +10,7 @@ import numpy.typing as npt
 from tagcli.datasets.loading import Request
 from tagcli.datasets.manifest import Manifest
 from tagcli.errors import TrainingError
+from tagcli.models.musicnn_config import MusicnnConfig
 from tagcli.training.augmentation import Variation, draw_variation, order_epoch
 from tagcli.training.recipe import Recipe
 
@@ -146,7 +147,9 @@ def count_steps(manifest: Manifest, recipe: Recipe, *, n_ranks: int) -> int:
         math.ceil(len(manifest) / recipe.optimisation.batch_size),
         n_ranks * recipe.optimisation.n_accumulated,
     )
-    if len(manifest) < n_steps * n_parts or not n_steps:
+    # a musicnn's hidden layer has one number for each clip: of a single one there are no statistics
+    n_least = 2 if isinstance(recipe.model, MusicnnConfig) and recipe.transfer.batch_norm == "update" else 1
+    if len(manifest) < n_steps * n_parts * n_least or not n_steps:
         msg = (
             f"{len(manifest)} examples of {manifest.name} in {n_steps} batches are too few for "
             f"{n_parts} parts of a batch; take larger batches, or fewer parts and processes."

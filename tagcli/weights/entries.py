@@ -1,7 +1,7 @@
 """The published weights that tagcli can use now: pinned addresses, hashes, licences and figures.
 
 The hash is the identity of a file; the address only says where those bytes were published. Figures are the authors'
-own, for the model as published: the FCN's MagnaTagATune file comes from another run of the same training.
+own, for the model as published: the MagnaTagATune files of FCN and musicnn come from other runs of the same training.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Literal
 
 from tagcli.checkpoint import Provenance
 
-Importer = Literal["won2020-fcn", "won2020-crnn", "keras2"]
+Importer = Literal["won2020-fcn", "won2020-crnn", "won2020-musicnn", "choi2016", "keras2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,8 @@ class CatalogueEntry:
         Rate in Hz of the audio that it hears.
     importer
         Which published format the file has.
+    twin_sha256
+        Of a file that was published beside it, with the same weights in another layout; None where there is none.
     """
 
     name: str
@@ -56,6 +58,7 @@ class CatalogueEntry:
     vocabulary: str
     sample_rate: int
     importer: Importer
+    twin_sha256: str | None = None
 
     @property
     def provenance(self) -> Provenance:
@@ -85,9 +88,14 @@ _TRAINING_DATA: Mapping[str, str] = MappingProxyType(
 )
 
 
+_WON2020_IMPORTERS: Mapping[str, Importer] = MappingProxyType(
+    {"fcn": "won2020-fcn", "crnn": "won2020-crnn", "musicnn": "won2020-musicnn"}
+)
+
+
 def _won2020(
     dataset: Literal["msd", "mtat", "jamendo"],
-    kind: Literal["fcn", "crnn"],
+    kind: Literal["fcn", "crnn", "musicnn"],
     *,
     sha256: str,
     n_bytes: int,
@@ -114,7 +122,7 @@ def _won2020(
         pr_auc=pr_auc,
         vocabulary=f"{dataset}50",
         sample_rate=16_000,
-        importer="won2020-fcn" if kind == "fcn" else "won2020-crnn",
+        importer=_WON2020_IMPORTERS[kind],
     )
 
 
@@ -166,6 +174,43 @@ _ENTRIES = (
         n_bytes=1_687_626,
         roc_auc=0.7978,
         pr_auc=0.2358,
+    ),
+    _won2020(
+        "mtat",
+        "musicnn",
+        sha256="690ace3bb5d49d90dd38fe3ec05a1185350b3bc3742bd7ee941f56b649b2c893",
+        n_bytes=3_257_172,
+        roc_auc=0.9106,
+        pr_auc=0.4493,
+    ),
+    _won2020(
+        "jamendo",
+        "musicnn",
+        sha256="66280f4859376377c47f64313c7ac889a3201fdb06a01bf6e94ac6e619081bb5",
+        n_bytes=3_257_168,
+        roc_auc=0.8226,
+        pr_auc=0.2713,
+    ),
+    CatalogueEntry(
+        name="choi2016-crnn",
+        path="choi2016/music_tagger_crnn_weights_theano.h5",
+        url="https://raw.githubusercontent.com/keunwoochoi/music-auto_tagging-keras/"
+        "a3e105d0c4c529c512cc197ad8770ff1cc52aa32/data/music_tagger_crnn_weights_theano.h5",
+        sha256="783d8198417fd5d6ceee551dea5ec3e7f0210ec743af4819172b5c943044081c",
+        n_bytes=1_649_664,
+        licence="MIT",
+        copyright_notice="Copyright (c) 2016 Keunwoo Choi",
+        citation=(
+            "Choi, Fazekas, Sandler, Cho: Convolutional recurrent neural networks for music classification. "
+            "arXiv 1609.04243, 2016"
+        ),
+        training_data=_TRAINING_DATA["msd"],
+        roc_auc=0.8662,
+        pr_auc=None,
+        vocabulary="msd50",
+        sample_rate=12_000,
+        importer="choi2016",
+        twin_sha256="df63638de9f3113780768181670c554f122fbd1297c63c065836d70a251115a8",
     ),
     CatalogueEntry(
         name="choi2017-keras2",

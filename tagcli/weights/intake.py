@@ -89,7 +89,7 @@ def import_weights(source: Path, *, name: str | None = None, output: Path | None
         msg = f"A checkpoint ends in {SUFFIX}, which {output} does not; give `--output {output.stem}{SUFFIX}`."
         raise WeightsError(msg, path=output)
     sha256 = sha256_of(source)
-    published = next((entry for entry in CATALOGUE.values() if entry.sha256 == sha256), None)
+    published = next((entry for entry in CATALOGUE.values() if sha256 in {entry.sha256, entry.twin_sha256}), None)
     if published is not None:
         if name not in {None, published.name}:
             msg = f"{source} is {published.name} by its SHA-256, not {name}; leave `--as` away."

@@ -1,10 +1,12 @@
 """One reader per published format; each turns a file of foreign weights into a header and named tensors."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagcli.checkpoint import CheckpointHeader, Provenance
 from tagcli.models.config import crnn_config, fcn_config
+from tagcli.models.musicnn_config import musicnn_config
 from tagcli.tags import Vocabulary
 from tagcli.weights.entries import Importer
 
@@ -32,13 +34,22 @@ def convert(
         When the file cannot be read or is not laid out as the format says.
     """
     match importer:
-        case "won2020-fcn" | "won2020-crnn":
-            from tagcli.weights.importers.won2020 import convert_won2020
+        case "won2020-fcn" | "won2020-crnn" | "won2020-musicnn":
+            from tagcli.weights.importers.won2020 import Architecture, convert_won2020
 
-            architecture = (fcn_config if importer == "won2020-fcn" else crnn_config)(n_tags=len(vocabulary))
+            figures: dict[Importer, Callable[..., Architecture]] = {
+                "won2020-fcn": fcn_config,
+                "won2020-crnn": crnn_config,
+                "won2020-musicnn": musicnn_config,
+            }
+            architecture = figures[importer](n_tags=len(vocabulary))
             return convert_won2020(
                 source, architecture=architecture, name=name, vocabulary=vocabulary, provenance=provenance
             )
+        case "choi2016":
+            from tagcli.weights.importers.choi2016 import convert_choi2016
+
+            return convert_choi2016(source, name=name, vocabulary=vocabulary, provenance=provenance)
         case "keras2":
             from tagcli.weights.importers.keras2 import convert_keras2
 
