@@ -11,7 +11,8 @@ from test_evaluation import make_manifest, make_system
 
 from tagcli.errors import OutputError
 from tagcli.evaluation import align, evaluate
-from tagcli.figures.evaluation import FORMATS, draw_evaluation
+from tagcli.figures.evaluation import draw_evaluation
+from tagcli.figures.saving import FORMATS
 
 
 def make_evaluation(tags, *, n_replicates=20, split="test"):

@@ -1,1 +1,1 @@
-"""What labels and weights tell of tags; one file for each analysis."""
+"""What can be learned from labels, weights and spectra without training; one file for each analysis."""

@@ -166,7 +166,8 @@ def evaluate(
         msg = f"{_STORED} stands for the name of --scores, which is missing"
         raise typer.BadParameter(msg, param_hint="NAME")
     if figure is not None:
-        from tagcli.figures.evaluation import check_drawable, draw_evaluation
+        from tagcli.figures.evaluation import draw_evaluation
+        from tagcli.figures.saving import check_drawable
 
         check_drawable()
     others = (part_stored(other)[1] for other in (compare, teacher) if other is not None)

@@ -9,6 +9,7 @@ from tagcli.evaluation.comparison import Comparison, Difference, compare
 from tagcli.evaluation.disagreements import Disagreement, find_disagreements
 from tagcli.evaluation.evaluating import Estimate, Evaluation, MeanEvaluation, TagEvaluation, evaluate
 from tagcli.evaluation.grouping import Grouping
+from tagcli.evaluation.stored import read_tag_evaluations
 from tagcli.evaluation.systems import SCORES_SUFFIX, SystemScores, read_scores, write_scores
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "match_tags",
     "match_teacher",
     "read_scores",
+    "read_tag_evaluations",
     "write_scores",
 ]

@@ -57,12 +57,12 @@ def describe_agreement(agreement: Agreement) -> dict[str, Any]:
         "n_top_labels": N_TOP_LABELS,
         "min_top_examples": MIN_TOP_EXAMPLES,
         "macro": {
-            "pearson": _describe_estimate(agreement.pearson),
-            "spearman": _describe_estimate(agreement.spearman),
-            "roc_auc": _describe_estimate(agreement.roc_auc),
+            "pearson": describe_estimate(agreement.pearson),
+            "spearman": describe_estimate(agreement.spearman),
+            "roc_auc": describe_estimate(agreement.roc_auc),
             "n_tags": len(agreement.tested),
         },
-        "top5_overlap": _describe_estimate(agreement.overlap),
+        "top5_overlap": describe_estimate(agreement.overlap),
         "per_tag": [_describe_tag_agreement(tag) for tag in agreement.per_tag],
         "untested": [tag.tag for tag in agreement.untested],
         "undefined": list(agreement.undefined),
@@ -104,6 +104,11 @@ def nullify(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
+def describe_estimate(estimate: Estimate) -> dict[str, float | None]:
+    """Give a figure and its interval as JSON can say them."""
+    return nullify({"value": estimate.value, "low": estimate.low, "high": estimate.high})
+
+
 def _describe_bootstrap(found: Evaluation | Agreement) -> dict[str, Any]:
     return {
         "confidence": CONFIDENCE,
@@ -116,14 +121,10 @@ def _describe_bootstrap(found: Evaluation | Agreement) -> dict[str, Any]:
 
 def _describe_mean(mean: MeanEvaluation) -> dict[str, Any]:
     return {
-        "roc_auc": _describe_estimate(mean.roc_auc),
-        "pr_auc": _describe_estimate(mean.pr_auc),
+        "roc_auc": describe_estimate(mean.roc_auc),
+        "pr_auc": describe_estimate(mean.pr_auc),
         "n_tags": mean.n_tags,
     }
-
-
-def _describe_estimate(estimate: Estimate) -> dict[str, float | None]:
-    return nullify({"value": estimate.value, "low": estimate.low, "high": estimate.high})
 
 
 def _describe_tag(tag: TagEvaluation) -> dict[str, Any]:

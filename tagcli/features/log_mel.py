@@ -70,6 +70,29 @@ class LogMel(nn.Module):
         torch.Tensor
             [shape=(n_clips, n_mels, n_frames)], dB.
         """
+        mel = self.mel_power(waveform)
+        exponent = 2.0 if self.config.squares_mel else 1.0
+        decibels = mel.clamp_(min=self.config.amin ** (1 / exponent)).log10_().mul_(10.0 * exponent)
+        if self.config.db_reference == "clip_maximum":
+            decibels = decibels - decibels.amax(dim=(1, 2), keepdim=True)
+        if self.config.dynamic_range_db is not None:
+            floor = decibels.amax(dim=(1, 2), keepdim=True) - self.config.dynamic_range_db
+            decibels = torch.maximum(decibels, floor)
+        return decibels
+
+    def mel_power(self, waveform: Tensor) -> Tensor:
+        """Compute the mel map before it is compressed.
+
+        Parameters
+        ----------
+        waveform
+            [shape=(n_clips, n_samples)], float32, about [-1, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            [shape=(n_clips, n_mels, n_frames)], from 0 up.
+        """
         if waveform.ndim != 2:
             msg = f"a waveform batch has the shape (n_clips, n_samples), not {tuple(waveform.shape)}"
             raise ValueError(msg)
@@ -85,15 +108,7 @@ class LogMel(nn.Module):
         power = torch.addcmul(spectrum.real * spectrum.real, spectrum.imag, spectrum.imag)
         if self.config.power != 2.0:
             power = power.pow(self.config.power / 2)
-        mel = torch.matmul(self.mel_filter_bank, power)
-        exponent = 2.0 if self.config.squares_mel else 1.0
-        decibels = mel.clamp_(min=self.config.amin ** (1 / exponent)).log10_().mul_(10.0 * exponent)
-        if self.config.db_reference == "clip_maximum":
-            decibels = decibels - decibels.amax(dim=(1, 2), keepdim=True)
-        if self.config.dynamic_range_db is not None:
-            floor = decibels.amax(dim=(1, 2), keepdim=True) - self.config.dynamic_range_db
-            decibels = torch.maximum(decibels, floor)
-        return decibels
+        return torch.matmul(self.mel_filter_bank, power)
 
     def _pad(self, waveform: Tensor) -> Tensor:
         """Pad both ends as the configuration says."""

@@ -1,34 +1,17 @@
 """The picture of an evaluation: every tag with its interval, best first."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
-from tagcli.errors import OutputError
 from tagcli.evaluation import Estimate, Evaluation
+from tagcli.figures.saving import check_drawable, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMATS = ("png", "svg", "pdf")
 _WIDTH, _HEAD, _LINE = 9.0, 1.6, 0.19  # inches
 _DOTS_PER_INCH = 150
-
-
-def check_drawable() -> None:
-    """See that pictures can be drawn, before anything is computed for one.
-
-    Raises
-    ------
-    OutputError
-        When matplotlib is not installed.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401  # only whether it is there
-    except ImportError as error:
-        msg = "Pictures need matplotlib; install it with `pip install 'tagcli[figures]'`."
-        raise OutputError(msg) from error
 
 
 def draw_evaluation(evaluation: Evaluation, file: IO[bytes], *, format_: str) -> None:
@@ -41,7 +24,7 @@ def draw_evaluation(evaluation: Evaluation, file: IO[bytes], *, format_: str) ->
     file
         Where the picture goes.
     format_
-        One of `FORMATS`.
+        One of `tagcli.figures.saving.FORMATS`.
 
     Raises
     ------
@@ -71,9 +54,7 @@ def draw_evaluation(evaluation: Evaluation, file: IO[bytes], *, format_: str) ->
     seen = " - seen data" if evaluation.is_seen else ""
     title = f"{evaluation.system} on {evaluation.dataset}{split}{seen} (n = {evaluation.n_examples})"
     figure.suptitle(title, parse_math=False)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a tag in letters that the font does not have
-        figure.savefig(file, format=format_)
+    save_figure(figure, file, format_=format_)
 
 
 def _draw_points(axes: "Axes", estimates: Sequence[Estimate], mean: Estimate) -> None:

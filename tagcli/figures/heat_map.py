@@ -1,6 +1,5 @@
 """The picture of a number for each pair of tags: the colour and, where it is legible, the number itself."""
 
-import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tagcli.figures.evaluation import check_drawable
+from tagcli.figures.saving import check_drawable, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +68,7 @@ def draw_heat_map(heat_map: HeatMap, file: IO[bytes], *, format_: str) -> None:
     file
         Where the picture goes.
     format_
-        One of `tagcli.figures.evaluation.FORMATS`.
+        One of `tagcli.figures.saving.FORMATS`.
 
     Raises
     ------
@@ -101,9 +100,7 @@ def draw_heat_map(heat_map: HeatMap, file: IO[bytes], *, format_: str) -> None:
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.02)
     bar.set_label(heat_map.scale_name)
     figure.suptitle(heat_map.title, parse_math=False)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a tag in letters that the font does not have
-        figure.savefig(file, format=format_)
+    save_figure(figure, file, format_=format_)
 
 
 def _write_numbers(axes: "Axes", image: "AxesImage", heat_map: HeatMap) -> None:

@@ -1,7 +1,6 @@
 """The command `analyze cooccurrence`: which tags of a data set come together."""
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from tagcli.cli.analyze.answers import FormatOption, OutputOption, save_picture, write_json
 from tagcli.cli.analyze.pairs_options import (
     PictureOption,
     TagsOption,
     TopOption,
     check_choice,
     choose_places,
-    save_heat_map,
 )
 from tagcli.cli.evaluation_choices import check_outputs
 from tagcli.cli.options import EvaluationFormat
@@ -36,12 +35,8 @@ def cooccurrence(
         str | None, typer.Option("--split", metavar="NAME", help="Part of it.", show_default="all of it")
     ] = None,
     top: TopOption = 20,
-    format_: Annotated[
-        EvaluationFormat, typer.Option("--format", help="How results are printed.")
-    ] = EvaluationFormat.TABLE,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Print results into a file.")
-    ] = None,
+    format_: FormatOption = EvaluationFormat.TABLE,
+    output: OutputOption = None,
     figure: PictureOption = None,
     tags: TagsOption = None,
 ) -> None:
@@ -67,8 +62,7 @@ def cooccurrence(
     pairs = found.list_pairs(top)
     with open_output(output) as stream:
         if format_ is EvaluationFormat.JSON:
-            json.dump(_describe(found, pairs, split=split), stream, ensure_ascii=False, indent=2)
-            stream.write("\n")
+            write_json(_describe(found, pairs, split=split), stream)
         elif format_ is EvaluationFormat.CSV:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["rank", "tag_a", "tag_b", "similarity", "low", "high", "n_together", "n_carriers"])
@@ -121,7 +115,7 @@ def _print_table(
 def _draw(found: "Cooccurrence", places: Sequence[int], figure: Path, *, split: str | None) -> None:
     import numpy as np
 
-    from tagcli.figures.heat_map import HeatMap
+    from tagcli.figures.heat_map import HeatMap, draw_heat_map
     from tagcli.weights.vocabularies import find_category
 
     chosen = tuple(found.tags[place] for place in places)
@@ -139,4 +133,4 @@ def _draw(found: "Cooccurrence", places: Sequence[int], figure: Path, *, split: 
         high=max(_SCALE_STEP, _SCALE_STEP * math.ceil(np.nanmax(values, initial=0.0) / _SCALE_STEP)),
         number_format=".0f",
     )
-    save_heat_map(heat_map, figure)
+    save_picture(figure, draw_heat_map, heat_map)

@@ -1,7 +1,6 @@
 """The command `analyze label-vectors`: which tags are alike to a network."""
 
 import csv
-import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from tagcli.cli.analyze.answers import FormatOption, OutputOption, save_picture, write_json
 from tagcli.cli.analyze.pairs_options import (
     PictureOption,
     TagsOption,
     TopOption,
     check_choice,
     choose_places,
-    save_heat_map,
 )
 from tagcli.cli.evaluation_choices import check_outputs
 from tagcli.cli.options import EvaluationFormat
@@ -50,12 +49,8 @@ def label_vectors(
         str | None,
         typer.Option("--split", metavar="NAME", help="Part of --cooccurrence.", show_default="all of it"),
     ] = None,
-    format_: Annotated[
-        EvaluationFormat, typer.Option("--format", help="How results are printed.")
-    ] = EvaluationFormat.TABLE,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Print results into a file.")
-    ] = None,
+    format_: FormatOption = EvaluationFormat.TABLE,
+    output: OutputOption = None,
     figure: PictureOption = None,
     tags: TagsOption = None,
 ) -> None:
@@ -105,8 +100,7 @@ def label_vectors(
                 "negative_pairs": rows[1] if negative else None,
                 "cooccurrence": None if match is None else _describe_match(match, split=split),
             }
-            json.dump(document, stream, ensure_ascii=False, indent=2)
-            stream.write("\n")
+            write_json(document, stream)
         elif format_ is EvaluationFormat.CSV:
             columns = ["rank", "tag_a", "tag_b", "similarity", *(("cooccurrence", "is_common") if match else ())]
             writer = csv.DictWriter(stream, columns, lineterminator="\n")
@@ -179,7 +173,7 @@ def _print_table(
 def _draw(found: "TagSimilarity", places: Sequence[int], figure: Path) -> None:
     import numpy as np
 
-    from tagcli.figures.heat_map import HeatMap
+    from tagcli.figures.heat_map import HeatMap, draw_heat_map
     from tagcli.weights.vocabularies import find_category
 
     chosen = tuple(found.tags[place] for place in places)
@@ -199,4 +193,4 @@ def _draw(found: "TagSimilarity", places: Sequence[int], figure: Path) -> None:
         high=end,
         number_format=".2f" if is_cosine else ".1f",
     )
-    save_heat_map(heat_map, figure)
+    save_picture(figure, draw_heat_map, heat_map)

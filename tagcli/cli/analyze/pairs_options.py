@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tagcli.cli.evaluation_choices import check_picture
-
-if TYPE_CHECKING:
-    from tagcli.figures.heat_map import HeatMap
 
 TopOption = Annotated[int, typer.Option("--top", metavar="K", min=1, help="Number of pairs that are listed.")]
 TagsOption = Annotated[
@@ -29,7 +26,7 @@ def check_choice(figure: Path | None, tags: str | None) -> tuple[str, ...]:
             raise typer.BadParameter(msg, param_hint="--tags")
         return ()
     check_picture(figure)
-    from tagcli.figures.evaluation import check_drawable
+    from tagcli.figures.saving import check_drawable
 
     check_drawable()
     return tuple(name.strip() for name in (tags or "").split(",") if name.strip())
@@ -40,12 +37,3 @@ def choose_places(names: Sequence[str], tags: Sequence[str], default: Sequence[i
     from tagcli.analysis.tag_pairs import find_tags
 
     return find_tags(names, tags, source=source) if names else default
-
-
-def save_heat_map(heat_map: "HeatMap", figure: Path) -> None:
-    """Draw a heat map into a file."""
-    from tagcli.cli.output import open_output
-    from tagcli.figures.heat_map import draw_heat_map
-
-    with open_output(figure, binary=True) as file:
-        draw_heat_map(heat_map, file, format_=figure.suffix.lower().removeprefix("."))
