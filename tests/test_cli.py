@@ -242,7 +242,7 @@ def test_results_go_into_a_file(format_, predict, collection, tmp_path):
 
 @pytest.mark.parametrize("option", ["-o", "--embeddings", "--over-time"])
 def test_a_file_that_cannot_be_written_is_one_sentence(option, predict, sound, tmp_path):
-    place = tmp_path / "nowhere" / "results"
+    place = tmp_path / "nowhere" / "results.csv"
     result = predict(sound, option, place, code=1)
     assert str(place) in result.stderr
     assert result.stderr.count("\n") == 1

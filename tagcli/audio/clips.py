@@ -35,10 +35,23 @@ class ClipChoice:
         None for all; 1 with `middle` for the middle one; N for N clips.
     middle
         Whether the one clip is the middle one.
+    hop_samples
+        How far apart all clips begin, at the model's rate, at most a clip; None for end to end.
+
+    Raises
+    ------
+    ValueError
+        When clips that do not move on are asked for, or a distance between clips whose number is given.
     """
 
     count: int | None = None
     middle: bool = False
+    hop_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.hop_samples is not None and (self.hop_samples < 1 or self.count is not None):
+            msg = f"{self.hop_samples} samples from clip to clip are for all clips, and begin at 1"
+            raise ValueError(msg)
 
     @classmethod
     def parse(cls, text: str) -> "ClipChoice":
@@ -60,7 +73,7 @@ class ClipChoice:
 
     def __str__(self) -> str:
         if self.count is None:
-            return "all"
+            return "all" if self.hop_samples is None else f"all, {self.hop_samples} samples apart"
         return "middle" if self.middle else str(self.count)
 
     def starts(self, n_samples: int, clip_samples: int) -> list[int] | None:

@@ -90,6 +90,11 @@ class TrackClips:
         What was wrong; complete then, too.
     identity
         What tells the file that is read from another one of its name.
+
+    Raises
+    ------
+    ValueError
+        When clips are to begin so far apart that something between them would not be heard.
     """
 
     def __init__(
@@ -101,6 +106,9 @@ class TrackClips:
         choice: ClipChoice,
         stop: threading.Event | None = None,
     ) -> None:
+        if choice.hop_samples is not None and choice.hop_samples > rule.n_samples:
+            msg = f"clips of {rule.n_samples} samples, {choice.hop_samples} apart, leave something out"
+            raise ValueError(msg)
         self.path = path
         self.sample_rate = sample_rate
         self.rule = rule
@@ -149,8 +157,10 @@ class TrackClips:
         return clips
 
     def _stream_all(self, track: Track) -> Iterator[Clip]:
-        """Yield clips at 0, L, 2L, ... as they fill, and one ending at the end when a second or more is left."""
+        """Yield clips at 0, H, 2H, ... as they fill, and one ending at the end when a second or more is left."""
         length = self.rule.n_samples
+        hop = self.choice.hop_samples or length
+        n_shared = length - hop  # by a clip and the next one
         previous = current = np.empty(length, dtype=np.float32)
         start = filled = 0
         for block in self._blocks(track):
@@ -163,11 +173,12 @@ class TrackClips:
                 if filled == length:
                     yield Clip(start=start, waveform=current)
                     previous, current = current, np.empty(length, dtype=np.float32)
-                    start, filled = start + length, 0
+                    current[:n_shared] = previous[hop:]
+                    start, filled = start + hop, n_shared
         if start == 0:
             yield self._fill_short(current[:filled])
-        elif filled >= MIN_TAIL_SECONDS * self.sample_rate:
-            tail = np.concatenate([previous[filled:], current[:filled]])
+        elif filled - n_shared >= MIN_TAIL_SECONDS * self.sample_rate:
+            tail = np.concatenate([previous[filled - n_shared : hop], current[:filled]])
             yield Clip(start=start + filled - length, waveform=tail)
 
     def _cut_chosen(self, track: Track) -> Iterator[Clip]:

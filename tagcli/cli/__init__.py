@@ -21,6 +21,7 @@ from tagcli.cli.journal import history, undo, verify
 from tagcli.cli.merge import merge
 from tagcli.cli.predict import predict
 from tagcli.cli.show import show
+from tagcli.cli.taggram import taggram
 from tagcli.cli.train import train
 from tagcli.cli.user_config import read_user_config
 from tagcli.cli.weights import weights_app
@@ -69,6 +70,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("predict")(predict)
+app.command("taggram")(taggram)
 app.command("merge")(merge)
 app.command("show")(show)
 app.command("write")(write)

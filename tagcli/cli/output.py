@@ -150,7 +150,7 @@ def open_output(path: Path | None, *, binary: bool = False) -> Iterator[Any]:
     """
     if path is None or str(path) == "-":
         with _translate_os_errors("stdout"):
-            yield sys.stdout
+            yield sys.stdout.buffer if binary else sys.stdout
             sys.stdout.flush()
         return
     target = path.resolve()

@@ -67,6 +67,13 @@ def _parse_shard(text: str | None) -> "Shard | None":
         raise typer.BadParameter(str(error), param_hint="--shard") from error
 
 
+def _check_over_time(path: Path | None) -> None:
+    """Refuse scores over time of a kind that is not written."""
+    if path is not None and str(path) != "-" and path.suffix.lower() not in (".csv", ".npz"):
+        msg = f"{path} ends neither in .csv nor in .npz"
+        raise typer.BadParameter(msg, param_hint="--over-time")
+
+
 def predict(
     ctx: typer.Context,
     paths: PathsArgument,
@@ -114,7 +121,13 @@ def predict(
         typer.Option("--embeddings", metavar="FILE.npz", help="Save the mean embedding of each block, by track."),
     ] = None,
     over_time: Annotated[
-        Path | None, typer.Option("--over-time", metavar="FILE", help="Save the scores of each clip as CSV.")
+        Path | None,
+        typer.Option(
+            "--over-time",
+            metavar="FILE",
+            help="Save the scores of each clip: .csv (path, start_seconds, a column for each tag), or .npz with the "
+            "arrays scores (clips x tags), tags, and of each clip paths, start_seconds and duration_seconds.",
+        ),
     ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Score every track afresh, and remember nothing of it.")
@@ -138,6 +151,7 @@ def predict(
     Example: tagcli predict --model won2020-msd-fcn --write ~/Music
     """
     choice, share = _parse_clips(clips), _parse_shard(shard)
+    _check_over_time(over_time)
     from tagcli.audio.collection import find_collection, find_tracks
     from tagcli.audio.quiet import quiet_decoders
     from tagcli.cli.display import Tally
@@ -198,7 +212,14 @@ def predict(
     with ExitStack() as stack:
         stack.enter_context(quiet_decoders())
         writer = make_writer(format_, stack.enter_context(open_output(output)))
-        extras = stack.enter_context(Extras.open(header.vocabulary, embeddings=embeddings, over_time=over_time))
+        extras = stack.enter_context(
+            Extras.open(
+                header.vocabulary,
+                clip_seconds=header.clip.n_samples / header.front_end.sample_rate,
+                embeddings=embeddings,
+                over_time=over_time,
+            )
+        )
         memory = None if no_cache else _open_memory(stack, tagger, options, retry_failed=retry_failed)
         recorder = None
         if write and not dry_run:

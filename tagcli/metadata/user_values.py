@@ -10,6 +10,7 @@ from tagcli.metadata.plan import read_metadata
 from tagcli.metadata.players import STORED_NAMES
 from tagcli.metadata.seen import find_fields
 
+_TITLE = ("TIT2", "TITLE", "©nam")
 _ARTIST = ("TPE1", "ARTIST", "©ART", "Author")
 _ADDED = ("TXXX:TAGCLI_ADDED", "TAGCLI_ADDED", "----:com.apple.iTunes:TAGCLI_ADDED", "TAGCLI/ADDED")
 _GENRE_ADDED = f"{Field.GENRE}="
@@ -21,18 +22,21 @@ class UserValues:
 
     Parameters
     ----------
+    title
+        Empty when there is none.
     artist
         The first one; empty when none is named.
     genres
         Without those that tagcli added.
     """
 
+    title: str
     artist: str
     genres: tuple[str, ...]
 
 
 def read_user_values(path: Path) -> UserValues:
-    """Read artist and genres of a file.
+    """Read title, artist and genres of a file.
 
     A text with semicolons holds several genres, as players and tagcli write them into ID3v2.3; other characters may
     belong to a genre's name, as in ``R&B/Soul``.
@@ -54,9 +58,9 @@ def read_user_values(path: Path) -> UserValues:
         if entry.startswith(_GENRE_ADDED)
     }
     genres = dict.fromkeys(_split(_list_values(metadata, STORED_NAMES[Field.GENRE])))
-    artists = (value.strip() for value in _list_values(metadata, _ARTIST))
     return UserValues(
-        artist=next(filter(None, artists), ""),
+        title=_find_first(metadata, _TITLE),
+        artist=_find_first(metadata, _ARTIST),
         genres=tuple(genre for genre in genres if genre not in added),
     )
 
@@ -69,6 +73,11 @@ def _list_values(metadata: Metadata, names: Iterable[str]) -> list[str]:
         for value in stored.values
         for text in (name_genres(value) if stored.field == GENRE_FRAME else (value,))
     ]
+
+
+def _find_first(metadata: Metadata, names: Iterable[str]) -> str:
+    """Give the first value of a field that is not empty; an empty text when there is none."""
+    return next(filter(None, (value.strip() for value in _list_values(metadata, names))), "")
 
 
 def _split(values: Iterable[str]) -> list[str]:
