@@ -19,8 +19,9 @@ WON2020 = (
     "won2020-mtat-musicnn",
     "won2020-jamendo-musicnn",
 )
-PULLED = (*WON2020, "choi2016-crnn")
-"""Whatever has an address."""
+UNCALIBRATED = "choi2017-compact-cnn"
+PULLED = (*WON2020, "choi2016-crnn", UNCALIBRATED)
+"""Whatever has an address, in the order of the catalogue."""
 
 needs_published_files = pytest.mark.skipif(
     not (SHARED / "weights" / "files.json").is_file(), reason="the published files are not beside this checkout"

@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 import torch
-from published import PULLED, SHARED, entry_for, needs_published_files, won2020_state
+from published import PULLED, SHARED, UNCALIBRATED, entry_for, needs_published_files, won2020_state
 
 import tagcli.weights.catalogue
 import tagcli.weights.intake
@@ -452,8 +452,7 @@ def test_the_catalogue_is_pinned():
         assert entry.name == name
         assert len(entry.sha256) == 64
         if entry.url is not None:
-            assert entry.url.startswith("https://raw.githubusercontent.com/")
-            assert re.search("/[0-9a-f]{40}/", entry.url)
+            assert re.match(r"https://raw\.githubusercontent\.com/[^/]+/[^/]+/[0-9a-f]{40}/", entry.url)
     assert [name for name, entry in CATALOGUE.items() if entry.url is None] == [IMPORT_ONLY]
 
 
@@ -494,9 +493,10 @@ def test_the_published_files_are_pulled_and_imported(monkeypatch):
         assert pull(name) == find_weights(name)
     imported = import_weights(SHARED / "weights" / "choi2017" / "model_best.hdf5")
     assert imported == find_weights(IMPORT_ONLY)
-    assert {row.name: row.state for row in list_weights()} == dict.fromkeys([*PULLED, IMPORT_ONLY], "cached")
+    states = {row.name: row.state for row in list_weights()}
+    assert states == {**dict.fromkeys([*PULLED, IMPORT_ONLY], "cached"), UNCALIBRATED: "uncalibrated"}
     for row in list_weights():
-        assert len(load_tensors(find_weights(row.name))) > 30
+        assert len(load_tensors(find_weights(row.name))) > 20
         assert Path(read_header(find_weights(row.name)).provenance.source).name
 
 

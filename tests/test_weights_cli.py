@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from published import PULLED, SHARED, entry_for, needs_published_files, won2020_state
+from published import PULLED, SHARED, UNCALIBRATED, entry_for, needs_published_files, won2020_state
 from typer.testing import CliRunner
 
 import tagcli.weights.catalogue
@@ -142,7 +142,7 @@ def test_the_commands_module_imports_nothing_slow():
 @needs_published_files
 def test_the_published_weights_are_pulled_from_a_mirror(monkeypatch):
     monkeypatch.setenv(MIRROR_VARIABLE, str(SHARED / "weights"))
-    assert len(run("pull", *PULLED).stdout.splitlines()) == len(PULLED) == 9
+    assert len(run("pull", *PULLED).stdout.splitlines()) == len(PULLED) == 10
     run("import", SHARED / "weights" / "choi2017" / "model_best.hdf5", "--as", "choi2017-keras2")
     states = {row["name"]: row["state"] for row in json.loads(run("list", "--format", "json").stdout)}
-    assert states == dict.fromkeys(CATALOGUE, "cached")
+    assert states == {**dict.fromkeys(CATALOGUE, "cached"), UNCALIBRATED: "uncalibrated"}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tagcli.cli.calibrate import calibrate
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -107,6 +109,9 @@ def import_command(
     from tagcli.weights.intake import import_weights
 
     _print_path(import_weights(source, name=as_, output=output))
+
+
+weights_app.command("calibrate")(calibrate)
 
 
 @weights_app.command("path")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-Padding = Literal["constant", "reflect", "tensorflow_same"]
+Padding = Literal["constant", "reflect", "tensorflow_same", "theano_same"]
 MelScale = Literal["slaney", "htk"]
 MelNorm = Literal["slaney", "none"]
 FilterBank = Literal["computed", "stored"]
@@ -26,7 +26,9 @@ class FrontEndConfig:
         Length of the Hann window (periodic) and distance between frames, in samples.
     padding
         ``constant`` and ``reflect`` centre the frames (``n_fft // 2`` on both sides, zeros or mirrored: librosa's
-        ``center=True``); ``tensorflow_same`` pads with zeros just enough for ``ceil(n_samples / hop_length)`` frames.
+        ``center=True``); ``tensorflow_same`` pads with zeros just enough for ``ceil(n_samples / hop_length)`` frames;
+        ``theano_same`` makes as many, each centred one sample before those of ``constant``: Theano's convolution flips
+        the window, whose first value is the only one without a partner.
     power
         Exponent of the magnitude: 2 for a power spectrogram.
     n_mels, fmin, fmax
@@ -81,7 +83,7 @@ class FrontEndConfig:
 
     def n_frames(self, n_samples: int) -> int:
         """Count the frames that a waveform of `n_samples` becomes."""
-        if self.padding == "tensorflow_same":
+        if self.padding in ("tensorflow_same", "theano_same"):
             return -(-n_samples // self.hop_length)
         return 1 + (n_samples - self.n_fft % 2) // self.hop_length  # an odd n_fft loses a sample to n_fft // 2
 

@@ -112,13 +112,15 @@ class LogMel(nn.Module):
 
     def _pad(self, waveform: Tensor) -> Tensor:
         """Pad both ends as the configuration says."""
-        if self.config.padding == "tensorflow_same":
-            n_samples = waveform.shape[1]
-            n_covered = (self.config.n_frames(n_samples) - 1) * self.config.hop_length + self.config.n_fft
-            n_missing = max(0, n_covered - n_samples)
-            return functional.pad(waveform, (n_missing // 2, n_missing - n_missing // 2))
         half = self.config.n_fft // 2
-        return functional.pad(waveform, (half, half), mode=self.config.padding)
+        if self.config.padding in ("constant", "reflect"):
+            return functional.pad(waveform, (half, half), mode=self.config.padding)
+        n_samples = waveform.shape[1]
+        n_missing = (self.config.n_frames(n_samples) - 1) * self.config.hop_length + self.config.n_fft - n_samples
+        if self.config.padding == "theano_same":
+            return functional.pad(waveform, (half + 1, n_missing - half - 1))
+        n_missing = max(0, n_missing)
+        return functional.pad(waveform, (n_missing // 2, n_missing - n_missing // 2))
 
     def _normalise(self, decibels: Tensor) -> Tensor:
         """Scale the map as the configuration says."""

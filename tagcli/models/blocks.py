@@ -59,7 +59,7 @@ class ConvBlock(Block):
     def __init__(self, n_inputs: int, n_outputs: int, pool: tuple[int, int], config: BlocksFigure) -> None:
         super().__init__()
         self.conv = nn.Conv2d(n_inputs, n_outputs, kernel_size=3, padding=1)
-        self.norm = nn.BatchNorm2d(n_outputs, eps=config.batch_norm_eps)
+        self.norm = _make_norm(n_outputs, config)
         self.activation = ACTIVATIONS[config.activation]()
         self.pool = nn.MaxPool2d(pool)
 
@@ -73,6 +73,13 @@ class ConvBlock(Block):
         activated = self.activation(self.norm(self.conv(maps)))
         pooled = self.pool(activated)
         return BlockOutput(pooled, (pooled if tap == "after_pooling" else activated).mean(dim=(2, 3)))
+
+
+def _make_norm(n_maps: int, config: BlocksFigure) -> nn.BatchNorm2d | nn.InstanceNorm2d:
+    """Make a batch norm; one that takes the statistics of each clip is otherwise known as an instance norm."""
+    if config.batch_norm_statistics == "clip":
+        return nn.InstanceNorm2d(n_maps, eps=config.batch_norm_eps, affine=True)
+    return nn.BatchNorm2d(n_maps, eps=config.batch_norm_eps)
 
 
 class BlockStack(nn.Sequential):

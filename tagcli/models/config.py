@@ -1,7 +1,7 @@
 """The networks' numbers: one dataclass for each kind, and the published figures."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -10,6 +10,7 @@ from tagcli.models.musicnn_config import MusicnnConfig, musicnn_config
 Activation = Literal["relu", "elu"]
 Head = Literal["flatten", "global_max"]
 EmbeddingTap = Literal["after_pooling", "after_activation"]
+BatchNormStatistics = Literal["running", "clip"]
 
 
 class BlocksFigure:
@@ -21,6 +22,7 @@ class BlocksFigure:
     pools: tuple[tuple[int, int], ...]
     activation: Activation
     batch_norm_eps: float
+    batch_norm_statistics: BatchNormStatistics = "running"
 
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.pools):
@@ -87,6 +89,9 @@ class ConvNetConfig(BlocksFigure):
     embedding_tap
         Where the authors took a block's embedding: the mean of its map ``after_pooling`` or ``after_activation``
         (before pooling).
+    batch_norm_statistics
+        What the batch norms take mean and variance from: ``running`` ones, gathered in training and stored, or those of
+        the ``clip`` itself, over its bands and frames.
 
     Raises
     ------
@@ -104,6 +109,8 @@ class ConvNetConfig(BlocksFigure):
     n_tags: int
     batch_norm_eps: float
     embedding_tap: EmbeddingTap
+    # not shown: runs are known by how Python shows their recipe, and learning always takes the default
+    batch_norm_statistics: BatchNormStatistics = field(default="running", repr=False)
 
     @property
     def n_features(self) -> int:
@@ -197,7 +204,11 @@ ModelConfig = CrnnConfig | Choi2016Config | MusicnnConfig | ConvNetConfig
 
 
 def compact_config(
-    *, n_tags: int = 50, head: Head = "flatten", embedding_tap: EmbeddingTap = "after_pooling"
+    *,
+    n_tags: int = 50,
+    head: Head = "flatten",
+    embedding_tap: EmbeddingTap = "after_pooling",
+    batch_norm_statistics: BatchNormStatistics = "running",
 ) -> ConvNetConfig:
     """Describe the compact k2c2 network of 5 x 32 maps.
 
@@ -215,6 +226,7 @@ def compact_config(
         n_tags=n_tags,
         batch_norm_eps=1e-3,
         embedding_tap=embedding_tap,
+        batch_norm_statistics=batch_norm_statistics,
     )
 
 

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from torch import nn
 
 from tagcli.models.blocks import BlockStack, ConvBlock
 from tagcli.models.choi2016 import Choi2016Crnn
@@ -34,8 +35,8 @@ def build_model(config: ModelConfig) -> Model:
 def to_inference_form(model: Model) -> Model:
     """Make the form of a network that scores, from one that is trained; that one is left as it is.
 
-    Its batch norms are folded, weights of no weight are zero, and it learns no more. It takes, gives and raises the
-    same.
+    Its batch norms are folded unless they take their statistics from each clip, weights of no weight are zero, and it
+    learns no more. It takes, gives and raises the same.
 
     Raises
     ------
@@ -46,7 +47,10 @@ def to_inference_form(model: Model) -> Model:
     if isinstance(scoring, Musicnn):
         fold_layers(scoring)
     else:
-        scoring.blocks = BlockStack(*(FoldedBlock(block) for block in scoring.blocks if isinstance(block, ConvBlock)))
+        blocks = (block for block in scoring.blocks if isinstance(block, ConvBlock))
+        scoring.blocks = BlockStack(
+            *(block if isinstance(block.norm, nn.InstanceNorm2d) else FoldedBlock(block) for block in blocks)
+        )
     with torch.no_grad():
         for parameter in scoring.parameters():
             parameter[parameter.abs() < NEGLIGIBLE_WEIGHT] = 0

@@ -21,6 +21,7 @@ from tagcli.tagger.crew import Stage, StageTimes
 from tagcli.tagger.memory import Memory
 from tagcli.tagger.pipeline import CLIPS_GATHERED, TagOptions, tag_tracks
 from tagcli.tags import Failure, TrackScores
+from tagcli.weights.calibrated import require_calibrated
 from tagcli.weights.catalogue import default_weights, find_weights
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Tagger:
 
 
 def load_tagger(name: str | Path | None = None, *, device: str = "auto") -> Tagger:
-    """Load a checkpoint onto a device.
+    """Load a checkpoint onto a device, also one whose batch norms have no statistics yet (see `open_tagger`).
 
     Parameters
     ----------
@@ -234,7 +235,7 @@ def load_tagger(name: str | Path | None = None, *, device: str = "auto") -> Tagg
     DeviceError
         When there is no such device.
     """
-    tagger = open_tagger(name, device=device)
+    tagger = _find_tagger(name, device)
     _ = tagger.module
     return tagger
 
@@ -242,8 +243,21 @@ def load_tagger(name: str | Path | None = None, *, device: str = "auto") -> Tagg
 def open_tagger(name: str | Path | None = None, *, device: str = "auto") -> Tagger:
     """Find a checkpoint and read its header; its device and tensors wait until something is to be scored.
 
-    Takes and raises what `load_tagger` does; what is wrong with device or tensors comes out later.
+    Takes and raises what `load_tagger` does, and besides
+
+    Raises
+    ------
+    WeightsError
+        When batch norms have no statistics: then each clip's own stand in for them, and scores mean little. What is
+        wrong with device or tensors comes out later.
     """
+    tagger = _find_tagger(name, device)
+    require_calibrated(tagger.header, tagger.path)
+    return tagger
+
+
+def _find_tagger(name: str | Path | None, device: str) -> Tagger:
+    """Find a checkpoint and read its header."""
     path = default_weights() if name is None else find_weights(str(name))
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Tagger(path=path, header=read_header(path), sha256=sha256, device_name=device)

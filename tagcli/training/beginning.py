@@ -16,6 +16,7 @@ from tagcli.models.forms import NEGLIGIBLE_WEIGHT
 from tagcli.training.learner import Learner
 from tagcli.training.recipe import Recipe
 from tagcli.training.teachers import Teachers
+from tagcli.weights.calibrated import require_calibrated
 from tagcli.weights.vocabularies import describe_tags
 
 FINETUNE_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
@@ -79,8 +80,17 @@ def begin_from(path: Path, header: CheckpointHeader, recipe: Recipe) -> Learner:
 
 
 def transfer_tables(path: Path) -> dict[str, dict[str, object]]:
-    """Give the tables of a recipe that a checkpoint settles: front end, clips and network, without its outputs."""
+    """Give the tables of a recipe that a checkpoint settles: front end, clips and network, without its outputs.
+
+    Raises
+    ------
+    CheckpointError
+        When it cannot be read.
+    WeightsError
+        When its batch norms have no statistics.
+    """
     header = read_header(path)
+    require_calibrated(header, path)
     recipe = Recipe(front_end=header.front_end, clip=header.clip, model=header.architecture).to_document()
     del recipe["model"]["n_tags"]
     return {name: recipe[name] for name in ("front_end", "clip", "model")}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.features.config import FrontEndConfig
-from tagcli.models.config import ModelConfig
+from tagcli.models.config import ConvNetConfig, ModelConfig
 from tagcli.training.rules import require
 from tagcli.training.teaching import TeachingRecipe
 
@@ -208,7 +208,8 @@ class Recipe:
     Raises
     ------
     ValueError
-        When the schedule needs a validation and there is none, or something is done to what teachers are to hear.
+        When the schedule needs a validation and there is none, something is done to what teachers are to hear, or batch
+        norms would not gather statistics.
     """
 
     data: DataRecipe = field(default_factory=DataRecipe)
@@ -225,6 +226,10 @@ class Recipe:
         require(
             bool(self.data.validation) or self.optimisation.schedule != "plateau",
             "[optimisation] schedule can be 'plateau' only where [data] validation names a split",
+        )
+        require(
+            not (isinstance(self.model, ConvNetConfig) and self.model.batch_norm_statistics == "clip"),
+            "[model] batch_norm_statistics is 'running', since learning gathers them",
         )
         if self.teaching.teachers:
             require(

@@ -16,6 +16,7 @@ from tagcli.evaluation.pairing import N_TOP_LABELS, find_logits, mark_best
 from tagcli.evaluation.scoring import score_examples
 from tagcli.files import hash_file
 from tagcli.tagger.module import TaggerModule
+from tagcli.weights.calibrated import require_calibrated
 
 Scores = npt.NDArray[np.float32]
 
@@ -49,12 +50,16 @@ class Teachers:
         When a checkpoint cannot be read.
     TrainingError
         When two of them are the same.
+    WeightsError
+        When one has batch norms without statistics.
     """
 
     def __init__(self, paths: Sequence[Path], device: torch.device) -> None:
         self._paths, self._device = paths, device
         self._modules: list[TaggerModule] = []
         self.headers: list[CheckpointHeader] = [read_header(path) for path in paths]
+        for header, path in zip(self.headers, paths, strict=True):
+            require_calibrated(header, path)
         self.sha256s = [hash_file(path) for path in paths]
         for number, sha256 in enumerate(self.sha256s):
             if sha256 in self.sha256s[:number]:

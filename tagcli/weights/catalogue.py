@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tagcli.checkpoint import Provenance, read_header
+from tagcli.checkpoint import CheckpointHeader, Provenance, read_header
 from tagcli.errors import CheckpointError, WeightsError
 from tagcli.files import hash_file
 from tagcli.tags import Vocabulary
+from tagcli.weights.calibrated import how_to_calibrate, is_calibrated
 from tagcli.weights.entries import CATALOGUE, CatalogueEntry
 from tagcli.weights.places import SUFFIX, bundled_checkpoints, bundled_folder, cached_checkpoints, published_checkpoint
 from tagcli.weights.vocabularies import load_vocabulary
@@ -35,7 +36,7 @@ class WeightsRow:
     Parameters
     ----------
     name, state
-        What it is called and where it is.
+        What it is called, and where it is; ``uncalibrated`` is here, but has no batch-norm statistics yet.
     n_tags, sample_rate
         Number of outputs, and rate in Hz of the audio that it hears.
     roc_auc, pr_auc
@@ -73,7 +74,7 @@ class WeightsDescription:
     how_to_get
         The command that brings it here; None when it is here.
     note
-        Why it cannot be pulled, None where it can or need not be.
+        What is in the way of its use: that it cannot be pulled, or needs calibration; None where nothing is.
     sha256
         Of the file as published; of weights that are not published, of the checkpoint.
     thresholds
@@ -215,7 +216,7 @@ def describe_weights(name_or_path: str) -> WeightsDescription:
             path=here,
             url=entry.url,
             how_to_get=None if here else entry.how_to_get,
-            note=None if entry.url else "published without a licence: get the file from its authors and import it",
+            note=_note_of_entry(entry, here),
             sha256=entry.sha256,
             thresholds=None,
             vocabulary=load_vocabulary(entry.vocabulary),
@@ -230,11 +231,11 @@ def describe_weights(name_or_path: str) -> WeightsDescription:
     }
     return WeightsDescription(
         name=header.name,
-        state=states.get(path),
+        state=states.get(path) if is_calibrated(header) else "uncalibrated",
         path=path,
         url=None,
         how_to_get=None,
-        note=None,
+        note=_note_of_file(header, path),
         sha256=hash_file(path),
         thresholds=header.thresholds,
         vocabulary=header.vocabulary,
@@ -252,9 +253,22 @@ def unknown_name(name: str, known: Iterable[str]) -> WeightsError:
 
 
 def _state(entry: CatalogueEntry) -> State | None:
-    if published_checkpoint(entry) is not None:
-        return "cached"
+    here = published_checkpoint(entry)
+    if here is not None:
+        return "cached" if is_calibrated(read_header(here)) else "uncalibrated"
     return "available" if entry.url else None
+
+
+def _note_of_entry(entry: CatalogueEntry, here: Path | None) -> str | None:
+    if entry.url is None:
+        return "published without a licence: get the file from its authors and import it"
+    return None if here is None else _note_of_file(read_header(here), here)
+
+
+def _note_of_file(header: CheckpointHeader, path: Path) -> str | None:
+    if is_calibrated(header):
+        return None
+    return f"published without the statistics of its batch norms: run `{how_to_calibrate(header, path)}`"
 
 
 def _row_of_entry(entry: CatalogueEntry, state: State) -> WeightsRow:
@@ -274,7 +288,7 @@ def _row_of_file(name: str, state: State, path: Path) -> WeightsRow:
     header = read_header(path)
     return WeightsRow(
         name=name,
-        state=state,
+        state=state if is_calibrated(header) else "uncalibrated",
         n_tags=len(header.vocabulary),
         sample_rate=header.front_end.sample_rate,
         roc_auc=header.provenance.roc_auc,

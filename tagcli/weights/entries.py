@@ -11,7 +11,7 @@ from typing import Literal
 
 from tagcli.checkpoint import Provenance
 
-Importer = Literal["won2020-fcn", "won2020-crnn", "won2020-musicnn", "choi2016", "keras2"]
+Importer = Literal["won2020-fcn", "won2020-crnn", "won2020-musicnn", "choi2016", "keras2", "compact-theano"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +229,26 @@ _ENTRIES = (
         vocabulary="msd50",
         sample_rate=12_000,
         importer="keras2",
+    ),
+    CatalogueEntry(
+        name="choi2017-compact-cnn",
+        path="choi2017/weights_theano.hdf5",
+        url="https://raw.githubusercontent.com/keunwoochoi/music-auto_tagging-keras/"
+        "a3e105d0c4c529c512cc197ad8770ff1cc52aa32/compact_cnn/weights_theano.hdf5",
+        sha256="caf89f811415691fbb245be7eef394b9cebd787d7e3f78e29695972141cf2a08",
+        n_bytes=1_329_264,
+        licence="MIT",
+        copyright_notice="Copyright (c) 2016 Keunwoo Choi",
+        citation=(
+            "Choi, Fazekas, Cho, Sandler: The effects of noisy labels on deep convolutional neural networks for music "
+            "tagging. IEEE Transactions on Emerging Topics in Computational Intelligence, 2018"
+        ),
+        training_data=_TRAINING_DATA["msd"],
+        roc_auc=0.849,
+        pr_auc=None,
+        vocabulary="msd50",
+        sample_rate=12_000,
+        importer="compact-theano",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""How weights get here: pulled from where they were published, or imported from a file that the user has."""
+"""How weights get here: pulled from where they were published, imported from a file that the user has, or made here."""
 
 import tempfile
 from pathlib import Path
@@ -85,9 +85,8 @@ def import_weights(source: Path, *, name: str | None = None, output: Path | None
     """
     if name is not None and name not in CATALOGUE:
         raise unknown_name(name, CATALOGUE)
-    if output is not None and output.suffix != SUFFIX:
-        msg = f"A checkpoint ends in {SUFFIX}, which {output} does not; give `--output {output.stem}{SUFFIX}`."
-        raise WeightsError(msg, path=output)
+    if output is not None:
+        _check_suffix(output)
     sha256 = sha256_of(source)
     published = next((entry for entry in CATALOGUE.values() if sha256 in {entry.sha256, entry.twin_sha256}), None)
     if published is not None:
@@ -124,19 +123,58 @@ def import_weights(source: Path, *, name: str | None = None, output: Path | None
     return _write(source, entry, output.stem, provenance, output)
 
 
+def place_own(name: str, output: Path | None) -> Path:
+    """Say where a checkpoint goes that tagcli makes, before the work begins: its folder is there then.
+
+    Parameters
+    ----------
+    name
+        What it is called in the weights folder.
+    output
+        Where the user wants it; None for the weights folder.
+
+    Raises
+    ------
+    WeightsError
+        When that is the place of published weights, has another ending, or no folder.
+    """
+    target = cached_place(name) if output is None else output
+    _check_suffix(target)
+    owner = _catalogue_name(target)
+    if owner is not None:
+        msg = f"{target} is the place of the published weights {owner}; give another name with `--output`."
+        raise WeightsError(msg, path=target)
+    if output is None:
+        _make_weights_folder()
+    elif not output.parent.is_dir():
+        msg = f"There is no folder {output.parent} to write {output.name} into; create it, or give another path."
+        raise WeightsError(msg, path=output)
+    return target
+
+
+def _check_suffix(output: Path) -> None:
+    if output.suffix != SUFFIX:
+        msg = f"A checkpoint ends in {SUFFIX}, which {output} does not; give `--output {output.stem}{SUFFIX}`."
+        raise WeightsError(msg, path=output)
+
+
 def _catalogue_name(output: Path) -> str | None:
     """Say whose place in the weights folder a path is, None if nobody's."""
     return next((name for name in CATALOGUE if cached_place(name).resolve() == output.resolve()), None)
 
 
 def _make_place(entry: CatalogueEntry) -> Path:
+    _make_weights_folder()
+    return cached_place(entry.name)
+
+
+def _make_weights_folder() -> None:
     folder = weights_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"The weights folder {folder} cannot be created ({error.strerror}); check its parent folder."
         raise WeightsError(msg, path=folder) from error
-    return cached_place(entry.name)
 
 
 def _store(source: Path, entry: CatalogueEntry, target: Path) -> Path:

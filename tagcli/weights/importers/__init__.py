@@ -54,3 +54,7 @@ def convert(
             from tagcli.weights.importers.keras2 import convert_keras2
 
             return convert_keras2(source, name=name, vocabulary=vocabulary, provenance=provenance)
+        case "compact-theano":
+            from tagcli.weights.importers.compact_theano import convert_compact_theano
+
+            return convert_compact_theano(source, name=name, vocabulary=vocabulary, provenance=provenance)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from tagcli.audio.clips import ClipRule
@@ -21,7 +20,7 @@ from tagcli.features.config import FrontEndConfig
 from tagcli.features.log_mel import compute_mel_filter_bank
 from tagcli.models.config import Choi2016Config, choi2016_config
 from tagcli.tags import Vocabulary
-from tagcli.weights.importers.layout import check_layout
+from tagcli.weights.importers.keras_arrays import Array, find_datasets, read_arrays
 
 FRONT_END = FrontEndConfig(
     sample_rate=12_000,
@@ -37,8 +36,6 @@ _TENSORFLOW_ENDING = re.compile(r"(_\d+)?:0$")
 # Keras 1 calls the variance running_std
 _NORM_PARTS = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_std": "running_var"}
 _GATES = ("r", "z", "h")  # in the tagger's order: reset, update, candidate
-
-Array = npt.NDArray[np.float32]
 
 
 def convert_choi2016(
@@ -85,28 +82,16 @@ def convert_choi2016(
 
 def _read_arrays(source: Path, file: h5py.File, architecture: Choi2016Config) -> dict[str, Array]:
     """Read the tensors by Theano's names, with kernels that correlate."""
-    datasets: dict[str, h5py.Dataset] = {}
-
-    def collect(key: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            datasets[key] = item
-
-    file.visititems(collect)
+    datasets = find_datasets(file)
     is_theano = not any(_TENSORFLOW_ENDING.search(key) for key in datasets)
     named = datasets if is_theano else {_TENSORFLOW_ENDING.sub("", key): item for key, item in datasets.items()}
     if len(named) < len(datasets):
         msg = f"{source} has several tensors of one name, so it is not of this format; check which file it is."
         raise CheckpointError(msg, path=source)
-    layout = _layout(architecture)
-    check_layout(source, {key: (tuple(item.shape), str(item.dtype)) for key, item in named.items()}, layout)
-    arrays: dict[str, Array] = {}
-    for key, item in named.items():
-        array = np.asarray(item[()], dtype=np.float32)
-        if not np.isfinite(array).all():
-            msg = f"The tensor {key} of {source} holds values that are not finite; the file is no use as weights."
-            raise CheckpointError(msg, path=source)
-        arrays[key] = array[:, :, ::-1, ::-1] if is_theano and array.ndim == 4 else array
-    return arrays
+    arrays = read_arrays(source, named, _layout(architecture))
+    if not is_theano:
+        return arrays
+    return {key: array[:, :, ::-1, ::-1] if array.ndim == 4 else array for key, array in arrays.items()}
 
 
 def _layout(architecture: Choi2016Config) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from tagcli.audio.clips import ClipRule
@@ -20,7 +19,8 @@ from tagcli.errors import CheckpointError
 from tagcli.features.config import FrontEndConfig
 from tagcli.models.config import ConvNetConfig, compact_config
 from tagcli.tags import Vocabulary
-from tagcli.weights.importers.layout import check_layout
+from tagcli.weights.importers.kapre import check_kernels
+from tagcli.weights.importers.keras_arrays import Array, find_datasets, read_arrays
 
 FRONT_END = FrontEndConfig(
     sample_rate=12_000,
@@ -35,15 +35,10 @@ FRONT_END = FrontEndConfig(
 )
 CLIP = ClipRule(n_samples=29 * FRONT_END.sample_rate, short="zeros")
 
-KERNEL_TOLERANCE = 1e-6
-"""The published kernels are float32 roundings of a Hann-windowed DFT, within 6e-8."""
-
 _GROUP = "model_weights"
 _COSINES, _SINES = "melgram/melgram/real_kernels:0", "melgram/melgram/imag_kernels:0"
 _FILTER_BANK = "melgram/melgram/Variable:0"
 _NORM_PARTS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-
-Array = npt.NDArray[np.float32]
 
 
 def convert_keras2(
@@ -80,7 +75,7 @@ def convert_keras2(
         raise CheckpointError(msg, path=source) from error
 
     _check_config(source, layers, architecture)
-    _check_kernels(source, arrays)
+    check_kernels(source, arrays, cosines=_COSINES, sines=_SINES, n_fft=FRONT_END.n_fft)
     header = CheckpointHeader(
         name=name,
         front_end=FRONT_END,
@@ -104,22 +99,7 @@ def _read_arrays(source: Path, group: object, architecture: ConvNetConfig) -> di
     if not isinstance(group, h5py.Group):
         msg = f"{source} has no group {_GROUP}, so it is not a whole Keras model; check which file it is."
         raise CheckpointError(msg, path=source)
-    datasets: dict[str, h5py.Dataset] = {}
-
-    def collect(key: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            datasets[key] = item
-
-    group.visititems(collect)
-    check_layout(
-        source, {key: (tuple(item.shape), str(item.dtype)) for key, item in datasets.items()}, _layout(architecture)
-    )
-    arrays = {key: np.asarray(item[()], dtype=np.float32) for key, item in datasets.items()}
-    for key, array in arrays.items():
-        if not np.isfinite(array).all():
-            msg = f"The tensor {key} of {source} holds values that are not finite; the file is no use as weights."
-            raise CheckpointError(msg, path=source)
-    return arrays
+    return read_arrays(source, find_datasets(group), _layout(architecture))
 
 
 def _layout(architecture: ConvNetConfig) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -174,22 +154,6 @@ def _check_config(source: Path, layers: dict[str, dict[str, Any]], architecture:
             msg = (
                 f"{source} says {setting} = {found!r} of its layer {layer} in place of {value!r}; a model with other "
                 "settings cannot be imported."
-            )
-            raise CheckpointError(msg, path=source)
-
-
-def _check_kernels(source: Path, arrays: dict[str, Array]) -> None:
-    n_fft = FRONT_END.n_fft
-    sample = np.arange(n_fft)[:, np.newaxis]
-    bin_ = np.arange(n_fft // 2 + 1)[np.newaxis, :]
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * sample / n_fft)
-    phase = 2 * np.pi * sample * bin_ / n_fft
-    for key, kernels in ((_COSINES, hann * np.cos(phase)), (_SINES, hann * np.sin(phase))):
-        difference = float(np.abs(arrays[key][:, 0, 0, :] - kernels).max())
-        if difference > KERNEL_TOLERANCE:
-            msg = (
-                f"The kernels {key} of {source} are not a Hann-windowed Fourier transform (they differ by "
-                f"{difference:.1e}); a model with another front end cannot be imported."
             )
             raise CheckpointError(msg, path=source)
 
