@@ -6,6 +6,8 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
 
 def parse_typed(kind: Any, value: Any) -> Any:
     """Make plain data into an annotated type, and refuse what does not fit: the arithmetic trusts its numbers.
@@ -44,8 +46,17 @@ def parse_typed(kind: Any, value: Any) -> Any:
         return _to_finite(value)
     if type(value) is kind:
         return value
-    msg = f"{value!r:.80} is not of the type {kind.__name__ if isinstance(kind, type) else kind}"
+    msg = f"{value!r:.80} is not {_describe(kind)}"
     raise TypeError(msg)
+
+
+def _describe(kind: Any) -> str:
+    """Say in words what a value is to be."""
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is tuple:
+        return "a list"
+    return _NAMES.get(kind, "a table")
 
 
 def _may_be_of(kind: Any, value: dict[str, Any]) -> bool:

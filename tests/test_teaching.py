@@ -520,7 +520,7 @@ class TestStudents:
             ({"teaching": {"pitch_semitones": 40.0}}, "pitch_semitones"),
             ({"teaching": {"teachers": "first"}}, "list of names"),
             ({"teaching": {"teachers": []}}, "without teachers"),
-            ({"teaching": {"loss": "labels"}}, "loss"),
+            ({"teaching": {"loss": "labels"}}, "is not one of scores, logits"),
         ],
     )
     def test_what_cannot_be_followed_is_named(self, toy, teacher, tmp_path, tables, named):
