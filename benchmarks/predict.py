@@ -12,7 +12,7 @@ tagcli   `tagcli predict --format jsonl`, with a score cache that is empty at th
 
 Ratios are taken within a round, and their median and range are printed. The slope is what each further file costs:
 the difference between two numbers of files, divided by their difference. The network is the compact 5-layer ConvNet (or
-the FCN) with random weights: what it costs does not depend on what it learned.
+another one) with random weights: what it costs does not depend on what it learned; --model takes others.
 """
 
 import argparse
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--more-files", type=int, help="for the slope; none by default")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--architecture", choices=("compact", "fcn", "crnn"), default="compact")
+    parser.add_argument("--model", help="weights in place of random ones")
     parser.add_argument("--clips", choices=("all", "middle"), default="all")
     parser.add_argument("--folder", type=Path, help="where the files are made and kept; a temporary one by default")
     parser.add_argument("--no-naive", action="store_true", help="leave the slowest program out")
@@ -110,7 +111,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         checkpoint, cache = Path(temporary) / "random.safetensors", Path(temporary) / "cache"
-        make_checkpoint(checkpoint, arguments.architecture)
+        if arguments.model is None:
+            make_checkpoint(checkpoint, arguments.architecture)
+        else:
+            from tagcli.weights.catalogue import find_weights
+
+            checkpoint = find_weights(arguments.model)
         seconds = {}
 
         def prepare(name: str, n_files: int) -> list[str]:
@@ -137,7 +143,8 @@ def main() -> None:
         )
     print_machine()
     print(
-        f"{n_few} files, {seconds[n_few] / 60:.0f} minutes, clips {arguments.clips}, {arguments.architecture}, "
+        f"{n_few} files, {seconds[n_few] / 60:.0f} minutes, clips {arguments.clips}, "
+        f"{arguments.model or arguments.architecture}, "
         f"{arguments.rounds} rounds"
     )
     print_costs(costs)
