@@ -292,6 +292,9 @@ def test_calibrated_weights_have_a_name_of_their_own(cached, folder, invoke):
     assert "Calibrated on 5 tracks, 1 clip of each" in result.stderr
     assert "Statistics of 5 tracks are rough; give 100 or more." in result.stderr
     first = place.read_bytes()
+    assert "is there, and is not written over" in invoke("weights", "calibrate", "odd", folder, code=1).stderr
+    assert place.read_bytes() == first
+    place.unlink()
     assert invoke("-q", "weights", "calibrate", "odd", folder, "-j", "3").stderr == ""
     assert place.read_bytes() == first
     rows = invoke("predict", "-m", "odd-calibrated", "--format", "csv", folder).stdout
@@ -307,6 +310,28 @@ def test_it_may_be_a_path_and_lie_elsewhere(uncalibrated, folder, tmp_path, invo
     assert invoke("weights", "calibrate", uncalibrated, folder, "-o", output).stdout == f"{output}\n"
     assert read_header(output).name == "mine"
     assert not cached_place("odd-calibrated").exists()
+
+
+def test_what_is_there_is_not_written_over(uncalibrated, folder, invoke):
+    before = uncalibrated.read_bytes()
+    assert (
+        "is not written over" in invoke("weights", "calibrate", uncalibrated, folder, "-o", uncalibrated, code=1).stderr
+    )
+    assert uncalibrated.read_bytes() == before
+
+
+def test_short_tracks_are_left_out(uncalibrated, folder, music, encode, tmp_path, invoke):
+    outputs = [tmp_path / place / "x.safetensors" for place in ("first", "second")]
+    mixed = tmp_path / "mixed"
+    shutil.copytree(folder, mixed)
+    n_clip = read_header(uncalibrated).clip.n_samples
+    encode(mixed / "cut.wav", music(0.7 * n_clip / 8000, 8000, n_channels=1, seed=99), 8000)
+    for output, music_folder, code in zip(outputs, (folder, mixed), (0, 3), strict=True):
+        output.parent.mkdir()
+        result = invoke("weights", "calibrate", uncalibrated, music_folder, "-o", output, code=code)
+    assert "cut.wav is shorter than a clip" in result.stderr
+    first, second = (load_tensors(output) for output in outputs)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_bad_files_are_told_of_and_change_nothing(uncalibrated, folder, music, encode, tmp_path, invoke):

@@ -381,10 +381,10 @@ def test_wrong_input_is_one_sentence(dataset, tmp_path):
     for lines, sentence in {
         (header, first, first): "ask the same",
         (header.replace("annotation", "remark"), first): "no column 'annotation'",
-        (header, first.replace("balanced", "half")): "'half' is not a valid Subset",
-        (header, first, others[0].replace(",46,300", "maybe,46,300")): "Line 3 of",
-        (header, first.replace("1.5", "soon")): "could not convert",
-        (header, first.replace(",300", ",3")): "is no count",
+        (header, first.replace("balanced", "half")): "has 'half' as subset",
+        (header, first, others[0].replace(",46,300", "maybe,46,300")): "'maybe' as annotation; write 1 or 0",
+        (header, first.replace("1.5", "soon")): "has 'soon' as start_seconds",
+        (header, first.replace(",300", ",3")): "as n_positive; leave it as it was drawn",
         (header, first, others[0].replace(",300", ",301")): "other counts of 'jazz'",
         (header,): "holds no line",
     }.items():
@@ -392,6 +392,47 @@ def test_wrong_input_is_one_sentence(dataset, tmp_path):
         assert sentence in fail(path)
     path.write_bytes(b"\x00\x01\xff")
     fail(path)
+
+
+def test_answers_are_not_drawn_over(tmp_path, dataset):
+    path, _ = sample(dataset)
+    path.write_text(path.read_text().replace(",,46", ",1,46"))
+    before = path.read_bytes()
+    again = CliRunner().invoke(
+        app, ["analyze", "groundtruth", "sample", str(dataset), "--tag", "jazz", "-o", str(path)]
+    )
+    assert again.exit_code == 1
+    assert "answers in it would be lost" in again.stderr
+    assert path.read_bytes() == before
+
+
+def test_what_a_spreadsheet_makes_of_a_sheet_is_read(tmp_path):
+    lines = ["subset,id,path,start_seconds,duration_seconds,tag,label,annotation,n_positive,n_known"]
+    lines += ["balanced,a,a.mp3,1.5,29,jazz,1,1,46,300", "Balanced,b,b.mp3,30.25,,jazz,0,0,46,300"]
+    plain = tmp_path / "plain.csv"
+    plain.write_text("\n".join(lines) + "\n")
+    odd = tmp_path / "odd.csv"
+    changed = [line.replace(",", ";").replace("1.5;", "1,5;").replace("30.25", "30,25") for line in lines]
+    changed = [changed[0], changed[1].replace(";1;46", ";1.0;46"), changed[2].replace(";0;46", ";0,0;46"), ";" * 9, ""]
+    odd.write_text("\r\n".join(changed), encoding="utf-8-sig")
+    assert read_sheet(odd).lines == read_sheet(plain).lines
+
+
+@pytest.mark.parametrize(("wrong_positive", "wrong_negative"), [(0, 0), (0, 50), (50, 0), (50, 50)])
+def test_intervals_hold_their_own_figure(wrong_positive, wrong_negative):
+    counts = {
+        (Subset.BALANCED, True, False): wrong_positive,
+        (Subset.BALANCED, True, True): 50 - wrong_positive,
+        (Subset.BALANCED, False, True): wrong_negative,
+        (Subset.BALANCED, False, False): 50 - wrong_negative,
+    }
+    sheet = make_sheet(counts, n_positive=500, n_known=10_000, tag="jazz")
+    (tag,) = judge_ground_truth(sheet, n_replicates=500).per_tag
+    for estimate in (tag.error_in_positives, tag.error_in_negatives, tag.precision, tag.recall, tag.n_estimated):
+        if math.isnan(estimate.value):
+            assert math.isnan(estimate.low)
+        else:
+            assert estimate.low <= estimate.value <= estimate.high
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,16 @@ def test_what_is_not_answered_is_judged_by_neither_truth(manifest, answers, syst
     assert found.systems[0].by_truth.value == pytest.approx(np.mean(areas), abs=EXACT)
 
 
+def test_both_sides_of_the_first_correlation_are_means_over_the_same_tags(manifest, answers, systems):
+    """A tag that was annotated alike everywhere has no area, and tells nothing of the ground truth's either."""
+    alike = answers.copy()
+    alike[:, 1] = True
+    found = measure_reliability(manifest, make_sheet(manifest, alike), systems, n_replicates=20)
+    alone = measure_reliability(manifest, make_sheet(manifest, alike[:, :1], tags=FEW[:1]), systems, n_replicates=20)
+    assert [areas.by_truth.value for areas in found.systems] == [areas.by_truth.value for areas in alone.systems]
+    assert found.rho1.value == pytest.approx(alone.rho1.value)
+
+
 def test_what_cannot_be_compared_is_told(manifest, answers, systems):
     sheet = make_sheet(manifest, answers)
     with pytest.raises(DatasetError, match="2 are given; give 3 or more"):
@@ -348,19 +358,26 @@ def test_wrong_input_is_one_sentence(files, evaluated, tmp_path):
     assert "no column 'subset'" in fail("reliability", files[0], tmp_path / "recalls.csv", *files[2:])
     assert "has no split 'dev'" in fail("reliability", *files, "--split", "dev")
     assert "wanted for two things" in fail("reliability", *files, "-o", files[2])
+    assert "wanted for two things" in fail("reliability", *files, "-o", files[0].with_suffix(".toml"))
+    run("reliability", *files, files[2], code=2)
     evaluation, option, recalls = evaluated
     assert "cannot be read" in fail("tag-noise", tmp_path / "none.json", option, recalls)
     assert "is no evaluation" in fail("tag-noise", recalls, option, recalls)
     assert "is no report" in fail("tag-noise", evaluation, option, evaluation)
     assert "no column 'tag'" in fail("tag-noise", evaluation, option, files[1].parent / "set.tsv")
+    for text in ('{"per_tag": [{"tag": ["a"], "recall": {"value": 0.5}}]}', '{"a": ' * 100_000):
+        recalls.write_text(text, encoding="utf-8")
+        fail("tag-noise", evaluation, option, recalls)
     for line, sentence in {
         "rock,80 %": "no number from 0 to 1",
         "rock,1.5": "0 to 1",
         "jazz,1": "'jazz' twice",
+        f"rock,1{'0' * 400}": "no number from 0 to 1",
     }.items():
         recalls.write_text(f"tag,recall\njazz,0.5\n{line}\n", encoding="utf-8")
         assert sentence in fail("tag-noise", evaluation, option, recalls)
-    for text in ("[]", "{}", '{"per_tag": [{"tag": 1}]}', '{"per_tag": [3]}', "[" * 100_000):
+    endless = '{"per_tag": [{"tag": "a", "n_positive": Infinity, "n_negative": 1, "roc_auc": 1, "pr_auc": 1}]}'
+    for text in ("[]", "{}", '{"per_tag": [{"tag": 1}]}', '{"per_tag": [3]}', "[" * 100_000, endless):
         evaluation.write_text(text, encoding="utf-8")
         assert "is no evaluation" in fail("tag-noise", evaluation, option, recalls)
 

@@ -281,11 +281,16 @@ def test_wrong_input_is_one_sentence(folder, tmp_path):
     for command in ("histogram", "frequency-profile"):
         assert "No audio was found" in fail(command, tmp_path)
         assert "No track could be heard" in fail(command, folder / "text.mp3")
-        assert "wanted for two things" in fail(command, folder / "a.wav", "-o", folder / "a.wav")
+        assert "goes by the name of music" in fail(command, folder / "a.wav", "-o", folder / "a.wav")
+        before = (folder / "a.wav").read_bytes()
+        assert "goes by the name of music" in fail(command, folder, "-o", folder / "a.wav")
+        assert (folder / "a.wav").read_bytes() == before
         run(command, folder, "--front-end", "mel", code=2)
         run(command, folder, "--figure", "a.gif", code=2)
         run(command, folder, "--tracks", 0, code=2)
         run(command, code=2)
+    for scale in ("0", "-3", "nan", "inf"):
+        run("frequency-profile", folder, "--scale", scale, code=2)
     assert not Path("a.gif").exists()
 
 

@@ -449,6 +449,17 @@ class TestTraining:
         assert [report.n_unheard for report in reports] == [3, 3, 3]
         assert all(math.isfinite(report.loss) for report in reports)
 
+    def test_a_validation_that_cannot_be_heard_is_no_validation(self, toy, tmp_path):
+        root = tmp_path / "music"
+        root.mkdir()
+        for name, split in zip(toy.paths, toy.splits, strict=True):
+            (root / name).symlink_to(toy.root / name)
+            if split == "validation":
+                (root / name).unlink()
+                (root / name).write_bytes(b"RIFF no music at all" * 9)
+        with pytest.raises(TrainingError, match="can be heard"):
+            run(replace(toy, root=root), tmp_path / "run", change(TINY, data={"cache": "none"}))
+
     def test_a_file_that_has_gone_since_is_not_passed_over(self, toy, tmp_path):
         root = tmp_path / "music"
         root.mkdir()

@@ -166,7 +166,8 @@ def judge_ground_truth(sheet: Sheet, *, n_replicates: int = DEFAULT_REPLICATES, 
 
     Intervals of shares are Wilson's. Recall and the estimate depend on two error rates, which are drawn again and
     again from what is likely after the count: Jeffreys' beta distribution (Brown, Cai & DasGupta 2001, "Interval
-    estimation for a binomial proportion"), by which no error among 50 is not taken for none at all.
+    estimation for a binomial proportion"), by which no error among 50 is not taken for none at all; at the ends, where
+    it leaves the count itself out, their intervals are widened to it.
 
     Parameters
     ----------
@@ -235,8 +236,10 @@ def _judge_tag(lines: Sequence[SheetLine], *, n_replicates: int, generator: np.r
     ]
 
     def propagate(value: Rates, replicates: Rates) -> Estimate:
+        if math.isnan(value):
+            return _bare(math.nan)
         low, high = interval(replicates)
-        return Estimate(value=float(value), low=low, high=high)
+        return Estimate(value=float(value), low=min(low, float(value)), high=max(high, float(value)))
 
     n_correct = len(positives) - sum(positives)
     n_deserving = sum(line.annotation is True for line in random)

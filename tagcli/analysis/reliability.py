@@ -133,7 +133,7 @@ def measure_reliability(
     areas: list[list[tuple[Values, Values]]] = []
     for given in scores:
         few = given[rows][:, columns]
-        by_truth, by_annotation = measure(truth, few, known), measure(answers[rows], few, known)
+        by_truth, by_annotation = _keep_defined(measure(truth, few, known), measure(answers[rows], few, known))
         on_all = measure(common.labels, given, common.known)
         parts = (by_truth, by_annotation, _take(on_all, columns), on_all)
         areas.append([(mean_over_tags(once), mean_over_tags(drawn)) for once, drawn in parts])
@@ -221,6 +221,15 @@ def _take(areas: tuple[Values, Values], columns: Sequence[int]) -> tuple[Values,
     """Keep some tags."""
     once, drawn = areas
     return once[:, columns], drawn[:, columns]
+
+
+def _keep_defined(one: tuple[Values, Values], other: tuple[Values, Values]) -> tuple[tuple[Values, Values], ...]:
+    """Keep the tags that are defined in both, so that both are means over the same ones."""
+    together = [first + second for first, second in zip(one, other, strict=True)]
+    return tuple(
+        (np.where(np.isnan(together[0]), np.nan, once), np.where(np.isnan(together[1]), np.nan, drawn))
+        for once, drawn in (one, other)
+    )
 
 
 def _estimate(once: Values, drawn: Values) -> Estimate:

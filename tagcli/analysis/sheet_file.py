@@ -2,17 +2,21 @@
 
 import csv
 import io
+import math
+from collections.abc import Callable
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from tagcli.analysis.annotation_sheet import Sheet, SheetLine, Subset
 from tagcli.datasets.manifest import format_seconds
 from tagcli.datasets.text_files import Table, read_table
 from tagcli.errors import DatasetError
 
+Value = TypeVar("Value")
+
 COLUMNS = tuple(field.name for field in fields(SheetLine))
-_YES, _NO = frozenset({"1", "yes", "y", "true"}), frozenset({"0", "no", "n", "false"})
+_YES, _NO = frozenset({"1", "1.0", "1,0", "yes", "y", "true"}), frozenset({"0", "0.0", "0,0", "no", "n", "false"})
 
 
 def write_sheet(sheet: Sheet, file: IO[bytes]) -> None:
@@ -34,10 +38,11 @@ def read_sheet(path: Path) -> Sheet:
     """
     table = read_table(path, errors="surrogateescape")
     table.require(*COLUMNS)
-    lines = tuple(_parse(table, row) for row in range(len(table.lines)))
+    rows = [row for row in range(len(table.lines)) if any(table.columns[name][row].strip() for name in COLUMNS)]
+    lines = tuple(_parse(table, row) for row in rows)
     first: dict[tuple[Subset, str, str], int] = {}
     counts: dict[str, tuple[int, int]] = {}
-    for number, line in zip(table.lines, lines, strict=True):
+    for number, line in zip((table.lines[row] for row in rows), lines, strict=True):
         earlier = first.setdefault((line.subset, line.id, line.tag), number)
         if earlier != number:
             msg = f"Lines {earlier} and {number} of {path} ask the same of {line.id!r}; leave one out."
@@ -59,28 +64,52 @@ def _spell(value: Subset | str | bool | float | None) -> str:
 
 def _parse(table: Table, row: int) -> SheetLine:
     """Read one line."""
-    cells = {name: table.columns[name][row] for name in COLUMNS}
-    try:
-        n_positive, n_known = int(cells["n_positive"]), int(cells["n_known"])
-        label = _read_answer(cells["label"])
-        if label is None or not 0 <= n_positive <= n_known:
-            msg = "the label is missing" if label is None else f"{n_positive} of {n_known} is no count"
-            raise ValueError(msg)
-        return SheetLine(
-            subset=Subset(cells["subset"]),
-            id=cells["id"],
-            path=cells["path"],
-            start_seconds=float(cells["start_seconds"] or 0),
-            duration_seconds=float(cells["duration_seconds"]) if cells["duration_seconds"] else None,
-            tag=cells["tag"],
-            label=label,
-            annotation=_read_answer(cells["annotation"]),
-            n_positive=n_positive,
-            n_known=n_known,
-        )
-    except ValueError as error:
-        msg = f"Line {table.lines[row]} of {table.path} cannot be used ({error}); write 1 or 0 as annotation,"
-        raise DatasetError(msg + " and leave the other cells as they were drawn.", path=table.path) from error
+
+    def read(name: str, kind: Callable[[str], Value]) -> Value:
+        text = table.columns[name][row]
+        try:
+            return kind(text)
+        except ValueError as error:
+            what = "write 1 or 0, or nothing" if name == "annotation" else "leave it as it was drawn"
+            msg = f"Line {table.lines[row]} of {table.path} has {text!r:.40} as {name}; {what}."
+            raise DatasetError(msg, path=table.path) from error
+
+    n_known = read("n_known", _read_count)
+    return SheetLine(
+        subset=read("subset", lambda text: Subset(text.strip().casefold())),
+        id=table.columns["id"][row],
+        path=table.columns["path"][row],
+        start_seconds=read("start_seconds", lambda text: _read_seconds(text) or 0.0),
+        duration_seconds=read("duration_seconds", _read_seconds),
+        tag=table.columns["tag"][row],
+        label=read("label", _read_label),
+        annotation=read("annotation", _read_answer),
+        n_positive=read("n_positive", lambda text: _read_count(text, most=n_known)),
+        n_known=n_known,
+    )
+
+
+def _read_count(text: str, *, most: float = math.inf) -> int:
+    """Read a number of examples."""
+    count = int(text)
+    if not 0 <= count <= most:
+        msg = f"{count} is no count"
+        raise ValueError(msg)
+    return count
+
+
+def _read_seconds(text: str) -> float | None:
+    """Read a time, with a comma where a spreadsheet has put one."""
+    return float(text.replace(",", ".")) if text.strip() else None
+
+
+def _read_label(text: str) -> bool:
+    """Read what the ground truth says."""
+    label = _read_answer(text)
+    if label is None:
+        msg = "the label is missing"
+        raise ValueError(msg)
+    return label
 
 
 def _read_answer(text: str) -> bool | None:

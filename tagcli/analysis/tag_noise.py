@@ -112,7 +112,7 @@ def read_recalls(path: Path) -> dict[str, float]:
     if read_start(path, 256).lstrip().startswith(b"{"):
         try:
             given = [(tag["tag"], tag["recall"]["value"]) for tag in json.loads(read_text(path))["per_tag"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             msg = f"{path} is no report of a ground truth; write one with `tagcli analyze groundtruth report --format"
             raise DatasetError(msg + " json`.", path=path) from error
     else:
@@ -125,10 +125,11 @@ def read_recalls(path: Path) -> dict[str, float]:
             continue
         try:
             recall = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             recall = math.nan
-        if not isinstance(tag, str) or not 0 <= recall <= 1 or tag in recalls:
-            fault = "twice" if tag in recalls else f"the recall {value!r:.40}, which is no number from 0 to 1"
+        is_twice = isinstance(tag, str) and tag in recalls
+        if not isinstance(tag, str) or not 0 <= recall <= 1 or is_twice:
+            fault = "twice" if is_twice else f"the recall {value!r:.40}, which is no number from 0 to 1"
             msg = f"{path} gives {tag!r:.80} {fault}; correct it."
             raise DatasetError(msg, path=path)
         recalls[tag] = recall

@@ -63,8 +63,8 @@ def calibrate_batch_norms(
 ) -> CalibrationMusic:
     """Estimate what batch norms lack on the middle clips of a collection, and write a checkpoint that has it.
 
-    The same music gives the same bytes, in whatever order and by however many threads it is heard. Memory does not grow
-    with the music; a temporary file takes half a megabyte for each track.
+    The same music gives the same statistics, in whatever order and by however many threads it is heard. Memory does not
+    grow with the music; a temporary file takes half a megabyte for each track.
 
     Parameters
     ----------

@@ -17,6 +17,7 @@ from tagcli.tags import Failure
 
 # 312 tracks gave 757 clips: with all of them scores moved by 0.001 in the mean, with another 100 tracks by 0.002
 _MIDDLE = ClipChoice(count=1, middle=True)
+_LEAST_SHARE = 0.9  # of a clip: what is less is left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +69,17 @@ class Listener:
             When there is no space for its map.
         """
         sample_rate = self._front_end.config.sample_rate
+        track = TrackClips(path, sample_rate=sample_rate, rule=self._rule, choice=_MIDDLE)
         try:
-            (clip,) = TrackClips(path, sample_rate=sample_rate, rule=self._rule, choice=_MIDDLE)
+            (clip,) = track
             payload = hash_payload(path)
         except MetadataError as error:
             return Failure(path=path, code=FailureCode.UNREADABLE, message=error.message)
         except AudioError as error:
             return Failure(path=path, code=error.code, message=error.message)
+        if track.n_samples < _LEAST_SHARE * self._rule.n_samples:
+            message = f"{path} is shorter than a clip, and what is put in its place would count; it is left out."
+            return Failure(path=path, code=FailureCode.TOO_SHORT, message=message)
         if float(np.abs(clip.waveform).max()) < SILENT_PEAK:
             message = f"{path} is silent where it was listened to; there is nothing to learn from it."
             return Failure(path=path, code=SkipCode.SILENT, message=message)

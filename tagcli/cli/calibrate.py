@@ -41,8 +41,8 @@ def calibrate(
     """Estimate the batch-norm statistics that weights were published without; prints where the result lies.
 
     The middle clip of every track in FOLDER is listened to. Layer by layer, the mean and the variance over all clips
-    are stored in a new checkpoint, which is a name for --model. The same music gives the same bytes. Files that cannot
-    be heard are left out, and the exit code is 3.
+    are stored in a new checkpoint, which is a name for --model. The same music gives the same statistics. Files that
+    cannot be heard, or are shorter than a clip, are left out, and the exit code is 3.
 
     Example: tagcli weights calibrate choi2017-compact-cnn ~/Music
     """

@@ -71,8 +71,14 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None])
     OutputError
         When there is such a file.
     """
-    given = [path.resolve() for path in outputs if path is not None and str(path) != "-"]
+    from tagcli.cli.output import refuse_music
+
+    wanted = [path for path in outputs if path is not None and str(path) != "-"]
+    for path in wanted:
+        refuse_music(path)
+    given = [path.resolve() for path in wanted]
     sources = {source.resolve() for source in inputs if source is not None}
+    sources |= {source.with_suffix(".toml") for source in sources if source.suffix == ".tsv"}  # what describes it
     for path in given:
         if given.count(path) > 1 or path in sources:
             msg = f"{path} is wanted for two things, and would be lost for one; give each its own file."

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from tagcli.audio.collection import EXTENSIONS
 from tagcli.cli.listing import describe_plan
 from tagcli.cli.options import ResultFormat
 from tagcli.errors import OutputError
@@ -146,13 +147,14 @@ def open_output(path: Path | None, *, binary: bool = False) -> Iterator[Any]:
     Raises
     ------
     OutputError
-        When it cannot be written.
+        When it cannot be written, or is a file of music.
     """
     if path is None or str(path) == "-":
         with _translate_os_errors("stdout"):
             yield sys.stdout.buffer if binary else sys.stdout
             sys.stdout.flush()
         return
+    refuse_music(path)
     target = path.resolve()
     is_special = target.exists() and not target.is_file()  # a pipe or a device is written to, never replaced
     temporary = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -178,6 +180,19 @@ def _translate_os_errors(name: str) -> Iterator[None]:
     except OSError as error:
         msg = f"The results cannot be written to {name} ({error.strerror}); choose another place."
         raise OutputError(msg) from error
+
+
+def refuse_music(path: Path) -> None:
+    """Refuse to write results over a file that goes by the name of music, whatever it holds.
+
+    Raises
+    ------
+    OutputError
+        When there is such a file.
+    """
+    if path.suffix.lower() in EXTENSIONS and path.is_file():
+        msg = f"{path} goes by the name of music, and results are not written over it; choose another place for them."
+        raise OutputError(msg, path=path)
 
 
 def check_outputs(outputs: Iterable[Path | None], tracks: Iterable[Path]) -> None:

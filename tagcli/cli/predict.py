@@ -67,13 +67,6 @@ def _parse_shard(text: str | None) -> "Shard | None":
         raise typer.BadParameter(str(error), param_hint="--shard") from error
 
 
-def _check_over_time(path: Path | None) -> None:
-    """Refuse scores over time of a kind that is not written."""
-    if path is not None and str(path) != "-" and path.suffix.lower() not in (".csv", ".npz"):
-        msg = f"{path} ends neither in .csv nor in .npz"
-        raise typer.BadParameter(msg, param_hint="--over-time")
-
-
 def predict(
     ctx: typer.Context,
     paths: PathsArgument,
@@ -125,8 +118,8 @@ def predict(
         typer.Option(
             "--over-time",
             metavar="FILE",
-            help="Save the scores of each clip: .csv (path, start_seconds, a column for each tag), or .npz with the "
-            "arrays scores (clips x tags), tags, and of each clip paths, start_seconds and duration_seconds.",
+            help="Save the scores of each clip as CSV (path, start_seconds, a column for each tag), or, where FILE "
+            "ends in .npz, as arrays: scores, tags, and of each clip paths, start_seconds and duration_seconds.",
         ),
     ] = None,
     no_cache: Annotated[
@@ -151,7 +144,6 @@ def predict(
     Example: tagcli predict --model won2020-msd-fcn --write ~/Music
     """
     choice, share = _parse_clips(clips), _parse_shard(shard)
-    _check_over_time(over_time)
     from tagcli.audio.collection import find_collection, find_tracks
     from tagcli.audio.quiet import quiet_decoders
     from tagcli.cli.display import Tally

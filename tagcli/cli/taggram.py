@@ -106,15 +106,15 @@ def taggram(
 
 
 def _parse_tags(text: str, known: "Sequence[str]", model: str) -> list[str]:
-    """Read the value of --tags; capitals do not matter."""
-    spelled = {tag.casefold(): tag for tag in known}
+    """Read the value of --tags; capitals matter only where they tell two tags apart."""
+    spelled = {tag.casefold(): tag for tag in known} | {tag: tag for tag in known}
     wanted = [tag.strip() for tag in text.split(",") if tag.strip()]
-    unknown = [tag for tag in wanted if tag.casefold() not in spelled]
+    unknown = [tag for tag in wanted if tag not in spelled and tag.casefold() not in spelled]
     if unknown or not wanted:
         what = f"does not know {unknown[0]!r}" if unknown else "is asked for no tag"
         msg = f"{model} {what}; its tags are {', '.join(known)}"
         raise typer.BadParameter(msg, param_hint="--tags")
-    return [spelled[tag.casefold()] for tag in wanted]
+    return [spelled[tag] if tag in spelled else spelled[tag.casefold()] for tag in wanted]
 
 
 def _check_hop(hop_seconds: float | None, header: "CheckpointHeader") -> None:

@@ -30,8 +30,8 @@ def read_tag_evaluations(path: Path) -> tuple[TagEvaluation, ...]:
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror}); check the path."
         raise DatasetError(msg, path=path) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        msg = f"{path} is no evaluation ({error!r:.80}); write one with `tagcli eval --format json -o FILE`."
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        msg = f"{path} is no evaluation; write one with `tagcli eval --format json -o FILE`."
         raise DatasetError(msg, path=path) from error
 
 

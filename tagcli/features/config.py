@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
@@ -67,7 +67,7 @@ class FrontEndConfig:
     mel_norm: MelNorm = "slaney"
     filter_bank: FilterBank = "computed"
     db_reference: DbReference = "one"
-    squares_mel: bool = field(default=False, repr=False)  # a run that was begun is known by its recipe's representation
+    squares_mel: bool = False
     amin: float = 1e-10
     dynamic_range_db: float | None = None
     normalisation: Normalisation = "none"

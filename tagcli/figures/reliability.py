@@ -1,5 +1,6 @@
 """The picture of reliability: systems by two ways to judge them, as Fig. 2 of Choi et al. 2017."""
 
+import math
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
@@ -66,5 +67,7 @@ def _draw_points(axes: "Axes", points: Sequence[tuple[Estimate, Estimate]]) -> N
 
 
 def _tell(estimate: Estimate) -> str:
-    """Write a correlation with its interval."""
+    """Write a correlation with its interval, if it has one."""
+    if math.isnan(estimate.low):
+        return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

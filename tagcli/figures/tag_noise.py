@@ -1,5 +1,6 @@
 """The picture of tag noise: the area of each tag by its recall in the ground truth, coloured by kind."""
 
+import math
 from typing import IO
 
 from tagcli.analysis.tag_noise import TagNoise
@@ -52,7 +53,8 @@ def draw_noise(found: TagNoise, file: IO[bytes], *, format_: str) -> None:
     axes.set_axisbelow(True)
     figure.legend(title="category", fontsize="small", loc="outside lower center", ncols=3)
     value, low, high = found.correlation.value, found.correlation.low, found.correlation.high
-    axes.set_title(f"{len(found.known)} tags: rank correlation {value:.3f} ({low:.3f} to {high:.3f})")
+    bounds = "" if math.isnan(low) else f" ({low:.3f} to {high:.3f})"
+    axes.set_title(f"{len(found.known)} tags: rank correlation {value:.3f}{bounds}")
     recalls = [float(tag.recall or 0) for tag in found.known]
     name_points(figure, axes, [tag.tag for tag in found.known], recalls, [tag.roc_auc.value for tag in found.known])
     save_figure(figure, file, format_=format_)

@@ -5,6 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit  # type: ignore[import-untyped]  # it has no annotations
 
 from tagcli.metrics.resampling import CONFIDENCE, Interval
 
@@ -34,9 +35,9 @@ def wilson_interval(share: float, n: float) -> Interval:
 def count_effectively(hits: npt.NDArray[np.bool_], groups: npt.NDArray[np.intp]) -> float:
     """Count the independent examples that would tell as much of a share as these do, which come in groups.
 
-    Source: Kish 1965, "Survey Sampling", section 8.2 (design effect); for Wilson's interval Dean & Pagano 2015,
-    "Evaluating confidence interval methods for binomial proportions in clustered surveys", Journal of Survey
-    Statistics and Methodology 3(4).
+    Source: Kish 1965, "Survey Sampling", section 8.2 (design effect); for Wilson's interval, with the degrees of
+    freedom that few groups leave, Dean & Pagano 2015, "Evaluating confidence interval methods for binomial proportions
+    in clustered surveys", Journal of Survey Statistics and Methodology 3(4).
 
     Parameters
     ----------
@@ -48,15 +49,16 @@ def count_effectively(hits: npt.NDArray[np.bool_], groups: npt.NDArray[np.intp])
     Returns
     -------
     float
-        The number of examples when each is its own group, and the number of groups when these are of one size and
-        the examples within each are alike; from 1 up, or 0 of none.
+        The number of examples when each is its own group; the number of groups when all examples or none are hits;
+        else fewer than there are examples, and fewer than 1 where two or three groups contradict each other.
     """
     n = len(hits)
     codes = np.unique(groups, return_inverse=True)[1]
     n_groups = int(codes.max(initial=-1)) + 1
     share = float(hits.mean()) if n else 0.0
-    if n_groups <= 1 or share in (0.0, 1.0):
+    if n_groups in (0, 1, n) or share in (0.0, 1.0):
         return float(n_groups)
     surplus = np.bincount(codes, weights=hits - share)
-    design_effect = float(surplus @ surplus) / (n * share * (1 - share))
-    return n / max(1.0, design_effect)
+    design_effect = n_groups / (n_groups - 1) * float(surplus @ surplus) / (n * share * (1 - share))
+    spread = float(stdtrit(n_groups - 1, (1 + CONFIDENCE) / 2)) / _Z
+    return n / max(1.0, design_effect) / spread**2

@@ -79,6 +79,10 @@ def validate(
     n_workers
         Threads that read.
 
+    Raises
+    ------
+    TrainingError
+        When no tag has both positives and negatives among what can be heard.
     """
     if audio is None:
         return Validation()
@@ -89,6 +93,9 @@ def validate(
     is_heard = np.isfinite(scores)
     labels, known = audio.manifest.labels, audio.manifest.known & is_heard
     areas = macro(roc_auc(labels, scores, known))
+    if not areas.n_defined:
+        msg = f"Too little of what {audio.manifest.name} is validated by can be heard; look by `tagcli dataset check`."
+        raise TrainingError(msg)
     return Validation(
         roc_auc=areas.value,
         pr_auc=macro(average_precision(labels, scores, known)).value,

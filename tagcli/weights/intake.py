@@ -136,13 +136,19 @@ def place_own(name: str, output: Path | None) -> Path:
     Raises
     ------
     WeightsError
-        When that is the place of published weights, has another ending, or no folder.
+        When that is the place of published weights or of another file, has another ending, or no folder.
     """
+    if output is None and Path(name).name != name:
+        msg = f"{name!r} cannot be the name of a file; say where the checkpoint goes with `--output`."
+        raise WeightsError(msg)
     target = cached_place(name) if output is None else output
     _check_suffix(target)
     owner = _catalogue_name(target)
     if owner is not None:
         msg = f"{target} is the place of the published weights {owner}; give another name with `--output`."
+        raise WeightsError(msg, path=target)
+    if target.exists():
+        msg = f"{target} is there, and is not written over; give another name with `--output`, or move it away."
         raise WeightsError(msg, path=target)
     if output is None:
         _make_weights_folder()

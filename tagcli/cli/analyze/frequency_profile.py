@@ -1,5 +1,6 @@
 """The command `analyze frequency-profile`: how loud each mel band is, by the ways to weigh frequencies."""
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,6 +56,9 @@ def frequency_profile(
     Example: tagcli analyze frequency-profile ~/Music --tracks 200 --figure profile.png
     """
     config = find_front_end(front_end)
+    if not 0 < scale < math.inf:
+        msg = f"{scale:g} is no factor; give a number above 0"
+        raise typer.BadParameter(msg, param_hint="--scale")
     check_answers(output=output, figure=figure, inputs=folder)
     hearing = Hearing(choose_tracks(folder, n_most=tracks, seed=seed), max_seconds=seconds, is_quiet=bool(ctx.obj))
     from tagcli.analysis.frequency_profile import measure_profile

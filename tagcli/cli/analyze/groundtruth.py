@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from tagcli.cli.analyze.answers import FormatOption, OutputOption, SeedOption, write_csv, write_json
 from tagcli.cli.options import EvaluationFormat
+from tagcli.errors import OutputError
 
 if TYPE_CHECKING:
     from tagcli.analysis.ground_truth import GroundTruth
@@ -78,6 +79,7 @@ def sample(
     """
     from tagcli.analysis.annotation_sheet import Draw, draw_sheet
     from tagcli.analysis.sheet_file import write_sheet
+    from tagcli.analysis.tag_pairs import find_tags
     from tagcli.cli.evaluation_choices import check_outputs
     from tagcli.cli.output import open_output
     from tagcli.datasets import open_dataset
@@ -89,15 +91,20 @@ def sample(
         msg = "with --random 0 there is nothing to draw"
         raise typer.BadParameter(msg, param_hint="--balanced")
     check_outputs((output,), (dataset,))
+    if output.is_file():
+        msg = f"{output} is there, and answers in it would be lost; draw into another file, or move it away."
+        raise OutputError(msg, path=output)
+    manifest = open_dataset(dataset, root=audio)
+    has_splits = any(manifest.splits)
     draw = Draw(
-        tags=tuple(dict.fromkeys(tags)),
+        tags=tuple(manifest.tags[place] for place in find_tags(tags, manifest.tags, source=manifest.name)),
         n_balanced=n_balanced,
-        balanced_split=None if balanced_split == _ANY_SPLIT else balanced_split,
+        balanced_split=balanced_split if has_splits and balanced_split != _ANY_SPLIT else None,
         n_random=n_random,
-        random_split=None if random_split == _ANY_SPLIT else random_split,
+        random_split=random_split if has_splits and random_split != _ANY_SPLIT else None,
         seed=seed,
     )
-    sheet = draw_sheet(open_dataset(dataset, root=audio), draw)
+    sheet = draw_sheet(manifest, draw)
     with open_output(output, binary=True) as file:
         write_sheet(sheet, file)
     if not ctx.obj:
@@ -144,8 +151,9 @@ def report(
             from tagcli.cli.evaluation_tables import print_table
 
             header = ["tag", "wrong +", "95 %", "wrong -", "95 %", "precision", "95 %", "recall", "95 %"]
-            header += ["in truth", "estimate", "95 %", "re-annotated", "95 %"]
+            header += ["labelled", "deserving (eq. 2)", "95 %", "of the random ones", "95 %"]
             captions = [
+                "wrong + and -: share of labels that are wrong where the tag is given, and where it is not",
                 f"mean error: {_percent(truth.mean_error_in_positives)} of positives,"
                 f" {_percent(truth.mean_error_in_negatives)} of negatives",
                 f"{truth.n_unanswered} questions are not answered"

@@ -155,7 +155,7 @@ def _print_table(
         where = f"{match.dataset}, split {split}" if split else match.dataset
         captions = [
             f"C: the higher one of C(i, j) and C(j, i) in {where}, {match.n_examples} examples",
-            f"pairs that are in both tops of {match.n_top}: {match.n_common}",
+            f"pairs that are in both tops of {match.n_top}, among the tags that both have: {match.n_common}",
             f"rank correlation with C over {match.n_pairs} pairs: {round_figure(match.rank_correlation)}",
         ]
 

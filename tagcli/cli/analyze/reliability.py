@@ -74,6 +74,9 @@ def reliability(
     from tagcli.evaluation import read_scores
 
     check_answers(output=output, figure=figure, inputs=(dataset, sheet, *scores))
+    if len({path.resolve() for path in scores}) < len(scores):
+        msg = "a file is given twice, and would count as two systems"
+        raise typer.BadParameter(msg, param_hint="SCORES.npz")
     annotated = read_sheet(sheet)
     systems = [read_scores(path, name=name) for path, name in zip(scores, _name(scores), strict=True)]
     manifest, _ = choose_split(open_dataset(dataset), split)
