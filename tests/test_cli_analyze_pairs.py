@@ -235,7 +235,7 @@ def test_wrong_usage_is_told_before_anything_is_read(arguments):
 
 def test_a_missing_matplotlib_is_told_before_anything_is_read(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "tagcli[figures]" in fail("cooccurrence", "nowhere.tsv", "--figure", "a.png")
+    assert "tagcli[plots]" in fail("cooccurrence", "nowhere.tsv", "--figure", "a.png")
 
 
 def test_no_torch_is_loaded_for_what_runs_no_model(labels, tiny_checkpoint):

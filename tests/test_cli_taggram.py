@@ -239,7 +239,7 @@ def test_without_matplotlib_there_are_pages_and_one_sentence_for_pictures(taggra
     taggram(mix, "-o", tmp_path / "a.HTML")
     monkeypatch.setattr("tagcli.tagger.open_tagger", lambda *_, **__: pytest.fail("it has begun to listen"))
     result = taggram(mix, "-o", tmp_path / "a.png", code=1)
-    assert "tagcli[figures]" in result.stderr
+    assert "tagcli[plots]" in result.stderr
     assert (result.stdout, result.stderr.count("\n")) == ("", 1)
     assert not (tmp_path / "a.png").exists()
 

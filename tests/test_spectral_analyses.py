@@ -303,7 +303,7 @@ def test_without_matplotlib_there_is_one_sentence_before_anything_is_heard(folde
             draw(found, io.BytesIO(), format_="svg")
     monkeypatch.setattr("tagcli.analysis.spectra.read_excerpt", pytest.fail)
     result = run("histogram", folder, "--figure", tmp_path / "a.svg", code=1)
-    assert "tagcli[figures]" in result.stderr
+    assert "tagcli[plots]" in result.stderr
     assert result.stdout == ""
 
 

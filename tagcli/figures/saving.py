@@ -22,7 +22,7 @@ def check_drawable() -> None:
     try:
         import matplotlib.figure  # noqa: F401  # only whether it is there
     except ImportError as error:
-        msg = "Pictures need matplotlib; install it with `pip install 'tagcli[figures]'`."
+        msg = "Pictures need matplotlib; install it with `pip install 'tagcli[plots]'`."
         raise OutputError(msg) from error
 
 
