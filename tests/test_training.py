@@ -449,6 +449,17 @@ class TestTraining:
         assert [report.n_unheard for report in reports] == [3, 3, 3]
         assert all(math.isfinite(report.loss) for report in reports)
 
+    @pytest.mark.parametrize("keep", ["best", "last"])
+    def test_the_last_weights_may_be_kept(self, toy, tmp_path, keep):
+        wild = {"keep": keep, "learning_rate": 0.3, "schedule": "constant", "epochs": 4}
+        reports = epochs_of(run(toy, tmp_path / "run", change(TINY, optimisation=wild)))
+        areas = [report.roc_auc for report in reports]
+        assert areas.index(max(areas)) < len(areas) - 1  # else there is nothing to choose
+        assert all(report.is_best for report in reports) == (keep == "last")
+        kept = load_tensors(tmp_path / "run" / "best.safetensors")
+        last = RunFolder(tmp_path / "run").load_state()["learner"]
+        assert all(torch.equal(kept[name], last[name]) for name in kept) == (keep == "last")
+
     def test_a_validation_that_cannot_be_heard_is_no_validation(self, toy, tmp_path):
         root = tmp_path / "music"
         root.mkdir()

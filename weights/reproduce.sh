@@ -12,9 +12,9 @@ recipe=$(dirname "$0")/tagcli-msd50.toml
 run=$out/tagcli-msd50
 mkdir -p "$out"
 tagcli weights pull won2020-msd-fcn won2020-msd-crnn
-[ -e "$out/music.tsv" ] || tagcli dataset build "$music" --unlabelled --split 0.8,0.2,0 -o "$out/music.tsv"
+[ -e "$out/music.tsv" ] || tagcli dataset build "$music" --unlabelled --folds 5 -o "$out/music.tsv"
 tagcli train "$out/music.tsv" --out "$run" --config "$recipe" --resume
-tagcli eval "$run" "$run/dataset.tsv" --split validation --calibrate as-often --save "$out/tagcli-msd50.safetensors"
+tagcli eval "$run" "$run/dataset.tsv" --split fold-1 --calibrate as-often --save "$out/tagcli-msd50.safetensors"
 for teacher in won2020-msd-fcn won2020-msd-crnn; do
-    tagcli eval "$run" "$out/music.tsv" --split validation --teacher "$teacher"
+    tagcli eval "$run" "$out/music.tsv" --split fold-1 --teacher "$teacher"
 done

@@ -28,7 +28,7 @@ FINETUNE_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
 """What a finetuning's recipe has otherwise than one from scratch, unless it is said."""
 
 TEACHING_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
-    {"optimisation": {"epochs": 8, "batch_size": 8, "learning_rate": 3e-3}}
+    {"optimisation": {"epochs": 8, "batch_size": 8, "learning_rate": 3e-3, "keep": "last"}}
 )
 """What a student's recipe has otherwise than one that learns labels: an epoch sees every variant of an example."""
 

@@ -257,7 +257,8 @@ class _Training:
             n_workers=self._n_workers,
         )
         now = time.perf_counter()
-        is_best = task.validation is None or validation.roc_auc > place.best_roc_auc + _LEAST_GAIN
+        is_chosen = self._recipe.optimisation.keep == "best" and task.validation is not None
+        is_best = not is_chosen or validation.roc_auc > place.best_roc_auc + _LEAST_GAIN
         if is_best:
             place.best_epoch, place.best_roc_auc = place.epoch, validation.roc_auc
             place.best_pr_auc, place.best_n_tags = validation.pr_auc, validation.n_tags

@@ -14,6 +14,7 @@ MAX_MASKS = 8  # of each kind
 
 OptimizerName = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine", "plateau"]
+Keep = Literal["best", "last"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PositiveWeights = Literal["none", "balanced"]
 ClipCacheUse = Literal["waveforms", "none"]
@@ -111,6 +112,9 @@ class OptimisationRecipe:
         The rate rises linearly over so many epochs, at most over half of all.
     patience
         Training ends after so many epochs without a better validation; 0 for never.
+    keep
+        Which weights stay in the end: those of the ``best`` validation, or the ``last`` ones, which no validation has
+        chosen.
     max_gradient_norm
         Longer gradients are shortened to it; 0 for never.
     positive_weights
@@ -134,6 +138,7 @@ class OptimisationRecipe:
     plateau_epochs: int = 5
     plateau_factor: float = 0.3
     patience: int = 0
+    keep: Keep = "best"
     max_gradient_norm: float = 1.0
     positive_weights: PositiveWeights = "none"
     max_positive_weight: float = 20.0
@@ -148,6 +153,7 @@ class OptimisationRecipe:
         others = (self.weight_decay, self.warmup_epochs, self.patience, self.max_gradient_norm, self.seed)
         require(min(others) >= 0, "weight_decay, warmup_epochs, patience, max_gradient_norm and seed are not negative")
         require(self.seed < 2**63, "seed is less than 2**63")
+        require(self.keep == "best" or not self.patience, "[optimisation] patience waits for what is kept as 'best' only")
         require(0 < self.plateau_factor < 1, "plateau_factor lies between 0 and 1")
         require(
             self.save_minutes > 0 and self.max_positive_weight >= 1, "save_minutes and max_positive_weight are not 0"
