@@ -153,7 +153,7 @@ class OptimisationRecipe:
         others = (self.weight_decay, self.warmup_epochs, self.patience, self.max_gradient_norm, self.seed)
         require(min(others) >= 0, "weight_decay, warmup_epochs, patience, max_gradient_norm and seed are not negative")
         require(self.seed < 2**63, "seed is less than 2**63")
-        require(self.keep == "best" or not self.patience, "[optimisation] patience waits for what is kept as 'best' only")
+        require(self.keep == "best" or not self.patience, "patience waits for the best validation, so keep is 'best'")
         require(0 < self.plateau_factor < 1, "plateau_factor lies between 0 and 1")
         require(
             self.save_minutes > 0 and self.max_positive_weight >= 1, "save_minutes and max_positive_weight are not 0"
