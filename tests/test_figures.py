@@ -69,7 +69,7 @@ def test_a_picture_has_the_size_of_its_tags():
 
 def test_without_matplotlib_there_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(OutputError, match="tagcli\\[figures\\]"):
+    with pytest.raises(OutputError, match="tagcli\\[plots\\]"):
         draw(make_evaluation(["rock", "folk"]))
 
 

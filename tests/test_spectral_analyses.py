@@ -299,7 +299,7 @@ def test_without_matplotlib_there_is_one_sentence_before_anything_is_heard(folde
     profile = measure_profile(make_spectra(), FRONT_END, front_end="mine")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for draw, found in ((draw_histograms, histograms), (draw_profile, profile)):
-        with pytest.raises(OutputError, match="tagcli\\[figures\\]"):
+        with pytest.raises(OutputError, match="tagcli\\[plots\\]"):
             draw(found, io.BytesIO(), format_="svg")
     monkeypatch.setattr("tagcli.analysis.spectra.read_excerpt", pytest.fail)
     result = run("histogram", folder, "--figure", tmp_path / "a.svg", code=1)

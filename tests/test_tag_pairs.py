@@ -377,7 +377,7 @@ def test_a_picture_may_have_nothing_to_show():
 
 def test_without_matplotlib_there_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(OutputError, match="tagcli\\[figures\\]"):
+    with pytest.raises(OutputError, match="tagcli\\[plots\\]"):
         draw()
 
 

@@ -284,7 +284,7 @@ def test_a_title_and_a_tag_are_no_formula_and_may_be_in_any_letters(text):
 
 def test_without_matplotlib_there_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(OutputError, match="tagcli\\[figures\\]"):
+    with pytest.raises(OutputError, match="tagcli\\[plots\\]"):
         draw(make_taggram([[0.5]]))
 
 
