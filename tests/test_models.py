@@ -1,5 +1,6 @@
 """The networks are the papers' figures, and their inference form says the same."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from tagcli.features.config import FrontEndConfig
 from tagcli.features.log_mel import LogMel
 from tagcli.models import inference as inference_form
+from tagcli.models.blocks import ConvBlock
 from tagcli.models.config import ConvNetConfig, CrnnConfig, compact_config, crnn_config, fcn_config
 from tagcli.models.forms import build_model, to_inference_form
 
@@ -370,3 +372,43 @@ def test_a_network_without_running_statistics_is_refused():
     model.blocks[1].norm = nn.BatchNorm2d(5, track_running_stats=False)
     with pytest.raises(ValueError, match="without running statistics"):
         to_inference_form(model)
+
+
+@pytest.mark.parametrize("shift", [0.0, -60.0])
+def test_the_first_block_learns_what_batch_norm_of_its_maps_would(shift):
+    """Output, gradients and running statistics."""
+    torch.manual_seed(0)
+    block = ConvBlock(1, 6, (2, 3), SMALL)
+    train_a_little(block)
+    plain = copy.deepcopy(block.train())
+    maps = 12 * torch.randn(4, 1, 24, 50).cumsum(dim=3) / 5 + shift
+    results = []
+    for convolve, each in ((block._convolve, block), (lambda maps: plain.norm(plain.conv(maps)), plain)):
+        convolved = convolve(maps)
+        each.activation(each.pool(convolved)).square().sum().backward()
+        results.append((convolved.detach(), each))
+    (ours, learning), (theirs, reference) = results
+    assert torch.allclose(ours, theirs, atol=2e-4)
+    assert theirs.std() > 0.5
+    gradients = {name: parameter.grad for name, parameter in reference.named_parameters()}
+    assert gradients["conv.weight"].abs().max() > 1
+    for name, parameter in learning.named_parameters():
+        if name == "conv.bias":  # which a batch norm takes away: the other's is rounding
+            assert torch.equal(parameter.grad, torch.zeros(6))
+            continue
+        assert torch.allclose(parameter.grad, gradients[name], rtol=1e-3, atol=1e-3 * gradients[name].abs().max())
+    for name, buffer in reference.named_buffers():
+        assert torch.allclose(dict(learning.named_buffers())[name].float(), buffer.float(), rtol=1e-4, atol=1e-4), name
+
+
+def test_the_first_block_keeps_the_maps_where_a_gradient_or_their_statistics_are_wanted():
+    block = ConvBlock(1, 3, (2, 2), SMALL)
+    maps = torch.randn(2, 1, 8, 10)
+    block.eval()
+    before = block.norm.running_mean.clone()
+    assert torch.equal(block(maps), block.activation(block.pool(block.norm(block.conv(maps)))))
+    assert torch.equal(block.norm.running_mean, before)
+    block.train()
+    maps.requires_grad_()
+    block(maps).sum().backward()
+    assert maps.grad.abs().max() > 0

@@ -23,7 +23,7 @@ from tagcli.features.log_mel import LogMel
 from tagcli.models.convnet import ConvNet
 from tagcli.rows import Row, Status
 from tagcli.tagger import StageTimes, Tagger, TagOptions, load_tagger, open_tagger, pipeline
-from tagcli.tagger.device import choose_device, describe_device
+from tagcli.tagger.device import choose_device, describe_device, has_fast_bfloat16
 from tagcli.tagger.module import TaggerModule
 from tagcli.tagger.pipeline import tag_tracks
 from tagcli.tagger.scorer import BatchScorer, CpuScorer
@@ -644,7 +644,17 @@ def test_half_precision_differs_by_little(tiny_checkpoint, collection, expected)
     assert found[0].scores.dtype == np.float32
 
 
-def test_half_precision_on_a_cpu_is_refused(tagger, collection):
+@pytest.mark.skipif(not has_fast_bfloat16(), reason="this processor has no instructions for bfloat16")
+def test_half_precision_on_a_cpu_that_has_it_differs_by_little(tagger, collection, expected):
+    found = list(tagger.score(collection[:4], TagOptions(half=True)))
+    differences = [np.abs(ours.scores - theirs.scores).max() for ours, theirs in zip(found, expected, strict=False)]
+    assert 0 < max(differences) < HALF_SCORES
+    again = list(tagger.score(collection[:4], TagOptions()))
+    assert max(np.abs(a.scores - b.scores).max() for a, b in zip(again, expected, strict=False)) < SCORES
+
+
+def test_half_precision_on_a_cpu_that_is_slower_with_it_is_refused(tagger, collection, monkeypatch):
+    monkeypatch.setattr("tagcli.tagger.scorer.has_fast_bfloat16", lambda: False)
     with pytest.raises(DeviceError, match="leave --half away"):
         list(tagger.score(collection[:1], TagOptions(half=True)))
     assert_no_threads_are_left()

@@ -250,6 +250,18 @@ class TestLessons:
             assert np.abs(lessons.read(row) - rendered).max() <= np.abs(rendered).max() / 32_767
         assert np.array_equal(lessons.read_part(3, 100, 50), lessons.read(3)[100:150])
 
+    def test_teachers_that_hear_in_half_precision_say_nearly_the_same(self, toy, cached, teacher):
+        plan = make_plan(cached, toy, [teacher], replace(FAST, precision="bfloat16"))
+        list(prepare_lessons(plan, n_workers=2))
+        lessons = Lessons(plan, n_workers=2)
+        exact = score_examples(TaggerModule.from_checkpoint(teacher), lessons, choice=ClipChoice())
+        differences = np.abs(1 / (1 + np.exp(-lessons.logits)) - exact)
+        assert 1e-6 < differences.max() < 0.02 < exact.std()
+        validation = ClipCache(toy.select("validation"), sample_rate=8000)
+        said = drain(hear_examples(validation, plan, ClipChoice(), n_workers=1))
+        exactly = drain(hear_examples(validation, make_plan(cached, toy, [teacher]), ClipChoice(), n_workers=1))
+        assert 0 < np.abs(said - exactly).max() < 0.2
+
     def test_what_is_there_is_not_made_again(self, toy, cached, teacher):
         plan = make_plan(cached, toy, [teacher])
         first = [report.n_done for report in prepare_lessons(plan, n_workers=1)]
@@ -269,8 +281,9 @@ class TestLessons:
             make_plan(cached, toy, [other_teacher]),
             make_plan(cached, toy, [teacher, other_teacher]),
             make_plan(cached, toy, [teacher], seed=1),
+            make_plan(cached, toy, [teacher], replace(FAST, precision="bfloat16")),
         ]
-        assert len({plan.locate(0) for plan in plans}) == 4
+        assert len({plan.locate(0) for plan in plans}) == 5
         assert make_plan(cached, toy, [teacher]).locate(0) == plans[0].locate(0)
         assert plans[0].locate(0) != plans[0].locate(1)
 
@@ -392,6 +405,13 @@ def taught(*teachers, **tables):
 
 
 class TestStudents:
+    def test_a_student_begins_with_what_its_teachers_say_on_average(self, toy, teacher):
+        header, recipe = read_header(teacher), resolve_recipe(TINY, n_tags=2, place="x")
+        taught = np.array([[-4.0, 1.0], [-2.0, 2.0]], dtype=np.float32)
+        module = begin_fresh(header, recipe, taught).to_tagger(header)
+        said = module.score(0.1 * torch.randn(3, 8000), with_embeddings=False).scores
+        assert torch.logit(said).numpy() == pytest.approx(np.tile([-3.0, 1.5], (3, 1)), abs=1e-5)
+
     @pytest.mark.parametrize("loss", ["scores", "logits"])
     def test_a_student_learns_what_its_teacher_says(self, toy, tmp_path, loss):
         run(toy, tmp_path / "teacher", change(TINY, optimisation={"epochs": 16, "learning_rate": 3e-2}))

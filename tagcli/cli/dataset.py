@@ -135,6 +135,21 @@ def build(
     if unlabelled and not source.is_dir():
         msg = f"--unlabelled takes a folder of music, and {source} is none."
         raise typer.BadParameter(msg)
+    about_tags = {
+        "--from-fields": from_fields,
+        "--top": top,
+        "--tags": tags,
+        "--exclude": exclude,
+        "--synonyms": synonyms,
+        "--min-count": min_count,
+        "--min-artists": min_artists,
+        "--tagged-only": tagged_only,
+        "--labels-column": labels_column,
+        "--threshold": threshold,
+    }
+    if unlabelled and (given := [name for name, value in about_tags.items() if value]):
+        msg = f"--unlabelled leaves every tag away, and {given[0]} is about tags; take one of them."
+        raise typer.BadParameter(msg)
     _check_output(output, source)
     choice = _make_choice(
         tags=tags,

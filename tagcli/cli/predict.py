@@ -129,7 +129,10 @@ def predict(
         bool, typer.Option("--retry-failed", help="Try tracks again that are remembered to have failed.")
     ] = False,
     half: Annotated[
-        bool, typer.Option("--half", help="Run the network in half precision, on a GPU; scores differ a little.")
+        bool,
+        typer.Option(
+            "--half", help="Run the network in half precision, where the device has it; scores differ a little."
+        ),
     ] = False,
 ) -> None:
     """Tag tracks by listening to them.

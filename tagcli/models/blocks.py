@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from tagcli.models.config import BlocksFigure, EmbeddingTap
+from tagcli.models.patches import convolve_normalised
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU}
 
@@ -65,8 +66,17 @@ class ConvBlock(Block):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Pool first: the activation is monotone, so it commutes with the maximum, and sees a tenth of the values."""
-        pooled: Tensor = self.activation(self.pool(self.norm(self.conv(maps))))
+        pooled: Tensor = self.activation(self.pool(self._convolve(maps)))
         return pooled
+
+    def _convolve(self, maps: Tensor) -> Tensor:
+        """Convolve and normalise; on a CPU the statistics of the first block come from its input."""
+        norm = self.norm
+        is_first = self.conv.in_channels == 1 and maps.is_cpu and not maps.requires_grad
+        if is_first and isinstance(norm, nn.BatchNorm2d) and norm.training:
+            return convolve_normalised(self.conv, norm, maps)
+        normed: Tensor = norm(self.conv(maps))
+        return normed
 
     def embed(self, maps: Tensor, tap: EmbeddingTap) -> BlockOutput:
         """Compute what `Block.embed` says."""

@@ -97,9 +97,9 @@ class TaggerModule(nn.Module):
             output = self.model.embed(self._hear(waveform))
             return ModuleOutput(torch.sigmoid(output.logits.float()), output.embeddings)
 
-    def halve(self) -> "TaggerModule":
-        """Run the network in half precision (float16) from now on; the front end stays as it is."""
-        self.model.half()
+    def halve(self, dtype: torch.dtype = torch.float16) -> "TaggerModule":
+        """Run the network in half precision from now on; the front end stays as it is."""
+        self.model.to(dtype)
         return self
 
     def _hear(self, waveform: Tensor) -> Tensor:

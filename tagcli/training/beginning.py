@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from tagcli import __version__
@@ -35,10 +37,21 @@ TEACHING_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
 _HEAD = ("model.dense.weight", "model.dense.bias")
 
 
-def begin_fresh(header: CheckpointHeader, recipe: Recipe) -> Learner:
-    """Make a learner with weights drawn from the recipe's seed."""
+def begin_fresh(header: CheckpointHeader, recipe: Recipe, taught: npt.NDArray[np.float32] | None = None) -> Learner:
+    """Make a learner with weights drawn from the recipe's seed.
+
+    Parameters
+    ----------
+    header, recipe
+        What is learned, and how.
+    taught
+        What teachers say of the training examples, as logits [shape=(n_examples, n_tags)]: their mean is what a student
+        says of everything at first. None where labels are learned.
+    """
     learner = _make_learner(header, recipe)
     learner.initialise(recipe.optimisation.seed)
+    if taught is not None:
+        learner.say_always(torch.from_numpy(taught.mean(axis=0)))
     return learner
 
 

@@ -101,6 +101,12 @@ class Learner(nn.Module):
                     else:
                         nn.init.zeros_(weight)
 
+    def say_always(self, logits: Tensor) -> None:
+        """Have the head say the same of everything [shape=(n_tags,)], until it learns."""
+        with torch.no_grad():
+            self.model.dense.weight.zero_()
+            self.model.dense.bias.copy_(logits)
+
     def train(self, mode: bool = True) -> "Learner":
         """Learn, or stop learning; frozen parts, and batch norms that are to be kept, do not follow."""
         super().train(mode)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cached_property
@@ -21,9 +21,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from tagcli.audio.clips import ClipRule
+from tagcli.audio.clips import ClipChoice, ClipRule
 from tagcli.audio.sources import Waveform
 from tagcli.audio.treatment import resample
+from tagcli.datasets.audio import ExampleAudio
 from tagcli.datasets.clip_cache import ClipCache, quantise
 from tagcli.datasets.clip_index import compute_crc
 from tagcli.datasets.kept_audio import folder_of
@@ -69,7 +70,7 @@ class LessonPlan:
     ) -> None:
         self.audio, self.teachers, self.sample_rate = audio, teachers, sample_rate
         self.n_samples = clip.n_samples
-        self._shares = recipe.teacher_shares
+        self._shares, self._precision = recipe.teacher_shares, recipe.precision
         self._variants = VariantPlan(audio.manifest, everything, recipe, seed=seed, sample_rate=audio.sample_rate)
         self._n_examples = len(audio.manifest)
         self.manifest = audio.manifest.take(np.tile(np.arange(self._n_examples), recipe.n_variants))
@@ -79,6 +80,7 @@ class LessonPlan:
             "n_samples": clip.n_samples,
             "source_rate": audio.sample_rate,
             "teachers": teachers.sha256s,
+            **({} if recipe.precision == "float32" else {"precision": recipe.precision}),
         }
         name = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
         self.folder = folder_of("lessons") / name
@@ -86,6 +88,12 @@ class LessonPlan:
 
     def __len__(self) -> int:
         return len(self.manifest)
+
+    def hear(
+        self, audio: ExampleAudio, *, choice: ClipChoice, rows: Sequence[int] | None = None, n_workers: int
+    ) -> Scores:
+        """Have the teachers score examples in their precision; see `Teachers.hear`."""
+        return self.teachers.hear(audio, choice=choice, rows=rows, precision=self._precision, n_workers=n_workers)
 
     def average(self, scores: Scores) -> Scores:
         """Make one opinion of the teachers' scores; see `Teachers.average`."""

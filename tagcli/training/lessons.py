@@ -84,7 +84,7 @@ def prepare_lessons(plan: LessonPlan, *, n_workers: int) -> Iterator[LessonProgr
         for first in range(0, len(missing), _BLOCK):
             rows = missing[first : first + _BLOCK]
             block = _Block(plan, list(pool.map(plan.render, rows)), rows)
-            scores = plan.teachers.hear(block, choice=ClipChoice(), n_workers=n_workers)
+            scores = plan.hear(block, choice=ClipChoice(), n_workers=n_workers)
             if not np.isfinite(scores).all():
                 msg = f"The teachers cannot hear clips of {plan.n_samples / plan.sample_rate:g} s; take longer ones."
                 raise TrainingError(msg)
@@ -212,7 +212,7 @@ def hear_examples(
         rows = missing[first : first + _BLOCK]
         n_done = n_examples - len(missing) + first
         yield LessonProgress(what="examples", n_done=n_done, n_total=n_examples, n_bytes=0, folder=plan.folder)
-        scores[rows] = plan.teachers.hear(audio, choice=choice, rows=rows, n_workers=n_workers)
+        scores[rows] = plan.hear(audio, choice=choice, rows=rows, n_workers=n_workers)
         with translated(plan.folder):
             for row in rows:
                 if np.isfinite(scores[row]).all():

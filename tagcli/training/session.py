@@ -118,7 +118,7 @@ def run_training(
         heard = [material.train.manifest, *([material.validation.manifest] if material.validation else [])]
         ranks.agree(" ".join(each.fingerprint for each in heard), what="examples that can be heard")
         header = make_header(run.path, recipe, manifest, material.learned, source=source, teachers=teachers)
-        learner = begin_fresh(header, recipe) if source is None else begin_from(source, header, recipe)
+        learner = begin_fresh(header, recipe, material.taught) if source is None else begin_from(source, header, recipe)
         task = TrainingTask(
             recipe=recipe,
             header=header,

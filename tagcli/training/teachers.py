@@ -16,6 +16,7 @@ from tagcli.evaluation.pairing import N_TOP_LABELS, find_logits, mark_best
 from tagcli.evaluation.scoring import score_examples
 from tagcli.files import hash_file
 from tagcli.tagger.module import TaggerModule
+from tagcli.training.teaching import TeachersPrecision
 from tagcli.weights.calibrated import require_calibrated
 
 Scores = npt.NDArray[np.float32]
@@ -56,7 +57,7 @@ class Teachers:
 
     def __init__(self, paths: Sequence[Path], device: torch.device) -> None:
         self._paths, self._device = paths, device
-        self._modules: list[TaggerModule] = []
+        self._modules: dict[TeachersPrecision, list[TaggerModule]] = {}
         self.headers: list[CheckpointHeader] = [read_header(path) for path in paths]
         for header, path in zip(self.headers, paths, strict=True):
             require_calibrated(header, path)
@@ -78,6 +79,7 @@ class Teachers:
         *,
         choice: ClipChoice,
         rows: Sequence[int] | None = None,
+        precision: TeachersPrecision = "float32",
         n_workers: int,
     ) -> Scores:
         """Have each of them score examples, cut as it wants them.
@@ -90,6 +92,8 @@ class Teachers:
             Which clips of an example.
         rows
             Which examples; None for all.
+        precision
+            Arithmetic of their networks.
         n_workers
             Examples in work at a time.
 
@@ -99,7 +103,10 @@ class Teachers:
             [shape=(n_examples, n_outputs)], in [0, 1], one teacher's scores after the other's; a row of nan where an
             example cannot be heard.
         """
-        self._modules = self._modules or [TaggerModule.from_checkpoint(path).to(self._device) for path in self._paths]
+        if precision not in self._modules:
+            modules = [TaggerModule.from_checkpoint(path).to(self._device) for path in self._paths]
+            is_half = precision == "bfloat16"
+            self._modules[precision] = [each.halve(torch.bfloat16) for each in modules] if is_half else modules
         return np.concatenate(
             [
                 score_examples(
@@ -109,7 +116,7 @@ class Teachers:
                     rows=rows,
                     n_workers=n_workers,
                 )
-                for module in self._modules
+                for module in self._modules[precision]
             ],
             axis=1,
         )

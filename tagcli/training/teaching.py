@@ -10,6 +10,7 @@ MAX_PITCH_SEMITONES = 6.0
 MAX_TEMPO_OCTAVES = 0.5
 
 TeachingLoss = Literal["scores", "logits"]
+TeachersPrecision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class TeachingRecipe:
         Names of their weights; none, where labels are learned.
     teacher_shares
         How much each of them has to say where several know a tag; none for equal shares.
+    precision
+        Arithmetic of the teachers' networks: ``bfloat16`` is faster on processors and GPUs that have it.
     n_variants
         Variants that are made of each example; an epoch sees all of them.
     loss
@@ -48,6 +51,7 @@ class TeachingRecipe:
 
     teachers: tuple[str, ...] = ()
     teacher_shares: tuple[float, ...] = ()
+    precision: TeachersPrecision = "float32"
     n_variants: int = 20
     loss: TeachingLoss = "logits"
     treated_share: float = 0.7
