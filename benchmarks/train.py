@@ -69,7 +69,7 @@ def make_forms(recipe: Recipe, batch: LearningBatch, device: torch.device) -> di
         maps = log_mel.unsqueeze(1)
         for block in plain.blocks:
             maps = block.pool(block.activation(block.norm(block.conv(maps))))
-        loss = functional.binary_cross_entropy_with_logits(plain.dense(maps.flatten(1)), batch.labels)
+        loss = functional.binary_cross_entropy_with_logits(plain.dense(maps.flatten(1)), batch.wanted)
         plain_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(plain.parameters(), 1.0)

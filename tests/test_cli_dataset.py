@@ -223,6 +223,14 @@ def test_wrong_options_are_wrong_usage(table, tmp_path, options):
     assert not (tmp_path / "set.tsv").exists()
 
 
+@pytest.mark.parametrize("options", [["--top", "1"], ["--from-fields", "genre"], ["--tagged-only"]])
+def test_what_is_about_tags_does_not_go_with_unlabelled(tmp_path, options):
+    (tmp_path / "music").mkdir()
+    result = run("dataset", "build", tmp_path / "music", "--unlabelled", "-o", tmp_path / "set.tsv", *options, code=2)
+    assert options[0] in result.stderr
+    assert not (tmp_path / "set.tsv").exists()
+
+
 @pytest.mark.parametrize("command", ["info", "check"])
 def test_wrong_sources_are_told_in_a_sentence(tmp_path, command):
     (tmp_path / "ragged.tsv").write_text("path\tlabels\na.mp3\trock\tmore\n")
