@@ -6,9 +6,9 @@ DATASET has folds (`tagcli dataset build --folds 5`), with no artist in two of t
 judges: training takes a fixed number of epochs, and the last weights. OUT gets a file of scores for each seed, of every
 example by weights that have not seen its artist, and `mean.npz`, their mean over the seeds; `tagcli eval` takes them,
 alone or compared. With teachers in the recipe, DATASET needs no labels (`--unlabelled`). OTHER is a data set with music
-of the same artists, such as labelled parts of it: its examples are scored, each by weights that have not heard its
-artist; those of other artists are left out. A run that was ended goes on where it was; OUT/settings.json tells what it
-is of, and another data set, recipe or source wants another OUT.
+of the same artists, such as labelled parts of it: its examples are scored, too, each by weights that have not heard its
+artist, into files that end with its name; those of other artists are left out. A run that was ended goes on where it
+was; OUT/settings.json tells what it is of, and another data set, recipe or source wants another OUT.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def train_fold(
 
 
 def find_judged(manifest: Manifest, judged: Manifest, fold: str) -> list[int]:
-    """Find the examples to be scored that are of a fold, or of its artists."""
+    """Find the examples of a data set that are of a fold, or of its artists."""
     if judged is manifest:
         return [row for row, split in enumerate(manifest.splits) if split == fold]
     artists = {artist_key(artist) for artist in manifest.select(fold).artists} - {""}
@@ -69,26 +69,31 @@ def find_judged(manifest: Manifest, judged: Manifest, fold: str) -> list[int]:
 
 
 def score_all(
-    manifest: Manifest, judged: Manifest, run: str, recipe: dict, source: Path | None, n_jobs: int
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Score every example by weights that have not learned from its artist; also the tags that are scored."""
-    scores, tags = None, ()
+    manifest: Manifest, all_judged: list[Manifest], run: str, recipe: dict, source: Path | None, n_jobs: int
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Score every example of each data set by weights that have not learned from its artist; also what is scored."""
+    scores, tags = [], ()
     for fold in order_splits(manifest.splits):
         module = train_fold(manifest, fold, Path(f"{run}-{fold}"), recipe, source, n_jobs)
         tags, rate = module.header.vocabulary.tags, module.header.front_end.sample_rate
-        if scores is None:
-            scores = np.full((len(judged), len(tags)), np.nan, dtype=np.float32)
-        rows = find_judged(manifest, judged, fold)
-        audio = DecodedAudio(judged.take(rows), sample_rate=rate)
-        scores[rows] = score_examples(module, audio, choice=ClipChoice(), n_workers=n_jobs)
+        scores = scores or [np.full((len(judged), len(tags)), np.nan, dtype=np.float32) for judged in all_judged]
+        for own, judged in zip(scores, all_judged, strict=True):
+            rows = find_judged(manifest, judged, fold)
+            audio = DecodedAudio(judged.take(rows), sample_rate=rate)
+            own[rows] = score_examples(module, audio, choice=ClipChoice(), n_workers=n_jobs)
     return scores, tags
 
 
-def describe_settings(manifest: Manifest, judged: Manifest, recipe: dict, source: Path | None) -> dict:
+def describe_settings(manifest: Manifest, all_judged: list[Manifest], recipe: dict, source: Path | None) -> dict:
     """Tell what every run is made of, apart from its seed and fold."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
-    settings = {"dataset": manifest.fingerprint, "recipe": recipe, "source": digest}
-    return settings if judged is manifest else {**settings, "judged": judged.fingerprint}
+    others = {judged.name: judged.fingerprint for judged in all_judged if judged is not manifest}
+    return {
+        "dataset": manifest.fingerprint,
+        "recipe": recipe,
+        "source": digest,
+        **({"judged": others} if others else {}),
+    }
 
 
 def claim_folder(out: Path, settings: dict) -> None:
@@ -119,32 +124,33 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--from", dest="source")
     parser.add_argument("--config", type=Path)
-    parser.add_argument("--judge", type=Path)
+    parser.add_argument("--judge", type=Path, action="append", default=[])
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     manifest = open_dataset(arguments.dataset, root=arguments.audio)
-    judged = open_dataset(arguments.judge) if arguments.judge else manifest
+    all_judged = {"": manifest, **{f"-{path.stem}": open_dataset(path) for path in arguments.judge}}
     if len(order_splits(manifest.splits)) < 2:
         sys.exit(f"{arguments.dataset} has no folds; build them with `tagcli dataset build --folds 5`")
     recipe = read_document(arguments.config) if arguments.config else {}
     source = find_weights(arguments.source) if arguments.source else None
     for name, preset in FINETUNE_DEFAULTS.items() if source else ():
         recipe[name] = {**preset, **recipe.get(name, {})}
-    claim_folder(arguments.out, describe_settings(manifest, judged, recipe, source))
-    every = []
+    claim_folder(arguments.out, describe_settings(manifest, list(all_judged.values()), recipe, source))
     for seed in range(arguments.seeds):
-        path = arguments.out / f"seed-{seed}.npz"
-        if not path.is_file():
+        paths = [arguments.out / f"seed-{seed}{end}.npz" for end in all_judged]
+        if not all(path.is_file() for path in paths):
             seeded = {**recipe, "optimisation": {**recipe.get("optimisation", {}), "seed": seed}}
             run = f"{arguments.out}/seed-{seed}"
-            scores, tags = score_all(manifest, judged, run, seeded, source, arguments.jobs)
-            save(path, SystemScores(name=f"seed-{seed}", tags=tags, ids=judged.ids, scores=scores))
-            for folder in arguments.out.glob(f"seed-{seed}-*"):
-                shutil.rmtree(folder)
-        every.append(read_scores(path))
-    mean = np.mean([system.scores for system in every], axis=0)
-    save(arguments.out / "mean.npz", replace(every[0], name="mean", scores=mean))
-    print(f"now: tagcli eval - {arguments.judge or arguments.dataset} --scores {arguments.out / 'mean.npz'}")
+            every, tags = score_all(manifest, list(all_judged.values()), run, seeded, source, arguments.jobs)
+            for path, judged, scores in zip(paths, all_judged.values(), every, strict=True):
+                save(path, SystemScores(name=path.stem, tags=tags, ids=judged.ids, scores=scores))
+            for fold in order_splits(manifest.splits):
+                shutil.rmtree(f"{run}-{fold}")
+    for end, place in zip(all_judged, [arguments.dataset, *arguments.judge], strict=True):
+        every = [read_scores(arguments.out / f"seed-{seed}{end}.npz") for seed in range(arguments.seeds)]
+        path = arguments.out / f"mean{end}.npz"
+        save(path, replace(every[0], name=path.stem, scores=np.mean([system.scores for system in every], axis=0)))
+        print(f"now: tagcli eval - {place} --scores {path}")
 
 
 if __name__ == "__main__":
