@@ -1,6 +1,5 @@
 """The one loop that learns, whatever it begins with; it yields reports, and keeps its state in the run's folder."""
 
-import hashlib
 import logging
 import math
 import time
@@ -18,7 +17,7 @@ from tagcli.audio.clips import ClipChoice
 from tagcli.checkpoint import CheckpointHeader, save_checkpoint
 from tagcli.datasets.audio import ExampleAudio
 from tagcli.datasets.loading import Loaded, load_batches
-from tagcli.errors import CheckpointError, TrainingError
+from tagcli.errors import TrainingError
 from tagcli.training.learner import Learner, LearningBatch
 from tagcli.training.losses import choose_loss
 from tagcli.training.optimisation import make_optimizer, rate_at, set_rate
@@ -26,6 +25,7 @@ from tagcli.training.ranks import Ranks
 from tagcli.training.recipe import Recipe
 from tagcli.training.reports import EpochReport, StepReport, Summary
 from tagcli.training.run_folder import RunFolder
+from tagcli.training.state import Place, TrainingState, identify
 from tagcli.training.steps import Part, Step, StepPlan
 from tagcli.training.validation import validate
 
@@ -97,20 +97,6 @@ def train(
     yield from _Training(task, learner, folder, device, ranks, n_workers).run()
 
 
-@dataclass(kw_only=True)
-class _Place:
-    """How far a training has come."""
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    validations: list[float]
-    best_epoch: int = -1
-    best_roc_auc: float = -math.inf
-    best_pr_auc: float = math.nan
-    best_n_tags: int = 0
-
-
 class _Training:
     """One training at work."""
 
@@ -131,11 +117,18 @@ class _Training:
         self._optimizer = make_optimizer(learner, task.recipe.optimisation, task.recipe.transfer)
         self._precision = choose_precision(self._recipe.optimisation.precision, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._precision is torch.float16)
-        self._place = _Place(validations=[])
-        if folder.has_state:
-            self._load()
-        elif ranks.is_first:
-            folder.cut_log(0)  # of a run that ended before it kept a state
+        audios = [task.train, *([task.validation] if task.validation else [])]
+        self._state = TrainingState(
+            learner=learner,
+            optimizer=self._optimizer,
+            scaler=self._scaler,
+            place=Place(validations=[]),
+            identity=identify([audio.manifest for audio in audios], task.recipe, ranks.n_ranks, task.taught),
+        )
+        n_bytes = self._state.load(folder) if folder.has_state else 0  # of the log; more was not kept
+        self._place = self._state.place
+        if ranks.is_first:
+            folder.cut_log(n_bytes)
         self._wrapped = ranks.wrap(learner, device)
         self._saved = time.monotonic()
 
@@ -289,51 +282,8 @@ class _Training:
     def _save(self) -> None:
         """Keep the state."""
         self._saved = time.monotonic()
-        if not self._ranks.is_first:
-            return
-        self._folder.save_state(
-            {
-                "place": asdict(self._place),
-                "learner": self._learner.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "scaler": self._scaler.state_dict(),
-                "log_bytes": self._folder.measure_log(),
-                "identity": self._identity(),
-            }
-        )
-
-    def _load(self) -> None:
-        """Go on from the state that was kept.
-
-        Raises
-        ------
-        CheckpointError
-            When it is damaged, or belongs to another training.
-        """
-        state = self._folder.load_state()
-        place = self._folder.path
-        if state.get("identity") != self._identity():
-            msg = f"The state in {place} was made with other data, files or recipe; train into another folder."
-            raise CheckpointError(msg, path=place)
-        try:
-            self._learner.load_state_dict(state["learner"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            self._scaler.load_state_dict(state["scaler"])
-            self._place = _Place(**state["place"])
-            log_bytes = int(state["log_bytes"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            msg = f"The state in {place} does not fit its recipe ({error}); delete {place} and begin anew."
-            raise CheckpointError(msg, path=place) from error
         if self._ranks.is_first:
-            self._folder.cut_log(log_bytes)
-
-    def _identity(self) -> str:
-        """Tell this training from another one."""
-        audios = [self._task.train, *([self._task.validation] if self._task.validation else [])]
-        heard = " ".join(audio.manifest.fingerprint for audio in audios)
-        taught = self._task.taught
-        said = "" if taught is None else f" {hashlib.sha256(taught.tobytes()).hexdigest()}"
-        return f"{heard} {self._recipe!r} {self._ranks.n_ranks}{said}"
+            self._state.save(self._folder)
 
 
 @dataclass(kw_only=True)
