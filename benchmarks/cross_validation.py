@@ -84,10 +84,10 @@ def score_all(
     return scores, tags
 
 
-def describe_settings(manifest: Manifest, all_judged: list[Manifest], recipe: dict, source: Path | None) -> dict:
+def describe_settings(manifest: Manifest, all_judged: dict[str, Manifest], recipe: dict, source: Path | None) -> dict:
     """Tell what every run is made of, apart from its seed and fold."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
-    others = {judged.name: judged.fingerprint for judged in all_judged if judged is not manifest}
+    others = {end: judged.fingerprint for end, judged in all_judged.items() if judged is not manifest}
     return {
         "dataset": manifest.fingerprint,
         "recipe": recipe,
@@ -128,14 +128,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     manifest = open_dataset(arguments.dataset, root=arguments.audio)
-    all_judged = {"": manifest, **{f"-{path.stem}": open_dataset(path) for path in arguments.judge}}
+    ends = [f"-{path.stem}" for path in arguments.judge]
+    if len(set(ends)) < len(ends):
+        sys.exit("two data sets of --judge have the same name, as their scores would; rename one of them")
+    all_judged = {"": manifest, **{end: open_dataset(path) for end, path in zip(ends, arguments.judge, strict=True)}}
     if len(order_splits(manifest.splits)) < 2:
         sys.exit(f"{arguments.dataset} has no folds; build them with `tagcli dataset build --folds 5`")
     recipe = read_document(arguments.config) if arguments.config else {}
     source = find_weights(arguments.source) if arguments.source else None
     for name, preset in FINETUNE_DEFAULTS.items() if source else ():
         recipe[name] = {**preset, **recipe.get(name, {})}
-    claim_folder(arguments.out, describe_settings(manifest, list(all_judged.values()), recipe, source))
+    claim_folder(arguments.out, describe_settings(manifest, all_judged, recipe, source))
     for seed in range(arguments.seeds):
         paths = [arguments.out / f"seed-{seed}{end}.npz" for end in all_judged]
         if not all(path.is_file() for path in paths):

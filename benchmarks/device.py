@@ -104,7 +104,7 @@ def main() -> None:
         device, header = tagger.device, tagger.header
         forms = {"float32": tagger.module}
         if device.type == "cuda":
-            forms["float16"] = load_tagger(checkpoint, device=arguments.device).module.halve()
+            forms["float16"] = load_tagger(checkpoint, device=arguments.device).module.halve(torch.float16)
         work = count_work(on_cpu)
         seconds = header.clip.n_samples / header.front_end.sample_rate
         source = torch.empty(COPIED_BYTES[device.type], dtype=torch.uint8, device=device)

@@ -5,6 +5,7 @@
 plain       the network as it is trained: convolution, batch norm, activation, pooling
 subnormal   the inference form with half of the second layer's weights subnormal, as weight decay leaves them
 returned    the inference form, freed memory given back to the system (glibc's default)
+half        the inference form in bfloat16, as `tagcli predict --half` runs it on processors that have it
 inference   the inference form as `tagcli predict` runs it
 
 Each is a process of its own, which prints the median over `--clips` clips in milliseconds. Ratios are taken within a
@@ -19,7 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-FORMS = ("plain", "subnormal", "returned", "inference")
+FORMS = ("plain", "subnormal", "returned", "half", "inference")
 ARCHITECTURES = ("compact", "fcn", "crnn")
 
 
@@ -42,7 +43,8 @@ def time_form(form: str, architecture: str, n_clips: int) -> float:
         weight[::2] = weight[::2].sign() * 1e-40
     if form != "returned":
         prepare_device(torch.device("cpu"))
-    log_mel = torch.randn(1, figure.n_mels, figure.n_frames)
+    dtype = torch.bfloat16 if form == "half" else torch.float32
+    model, log_mel = model.to(dtype), torch.randn(1, figure.n_mels, figure.n_frames).to(dtype)
     costs = []
     with torch.inference_mode():
         for _ in range(n_clips + 2):

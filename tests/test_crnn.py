@@ -196,7 +196,7 @@ def test_half_precision_changes_little(teacher):
     module = TaggerModule.from_checkpoint(teacher / "best.safetensors")
     waveforms = 0.1 * torch.randn(2, 8000)
     expected = module.score(waveforms, with_embeddings=True)
-    halved = module.halve().score(waveforms, with_embeddings=True)
+    halved = module.halve(torch.float16).score(waveforms, with_embeddings=True)
     assert {embedding.dtype for embedding in halved.embeddings} == {torch.float16}
     torch.testing.assert_close(halved.scores, expected.scores, rtol=0, atol=0.01)
 
@@ -212,6 +212,6 @@ def test_a_gpu_hears_and_learns_the_same(toy, teacher, tmp_path):
     together = module(waveforms.cuda()).cpu()
     torch.testing.assert_close(together, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(module(waveforms[:1].cuda()).cpu(), together[:1], rtol=0, atol=1e-5)
-    torch.testing.assert_close(module.halve()(waveforms.cuda()).cpu(), expected, rtol=0, atol=0.01)
+    torch.testing.assert_close(module.halve(torch.float16)(waveforms.cuda()).cpu(), expected, rtol=0, atol=0.01)
     document = with_optimisation(epochs=16, learning_rate=3e-2, precision="bfloat16")
     assert max(report.roc_auc for report in run(toy, tmp_path / "run", document, device_name="cuda:0")) == 1.0

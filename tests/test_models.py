@@ -409,6 +409,21 @@ def test_the_first_block_keeps_the_maps_where_a_gradient_or_their_statistics_are
     assert torch.equal(block(maps), block.activation(block.pool(block.norm(block.conv(maps)))))
     assert torch.equal(block.norm.running_mean, before)
     block.train()
-    maps.requires_grad_()
-    block(maps).sum().backward()
-    assert maps.grad.abs().max() > 0
+    plain = copy.deepcopy(block)
+    gradients = []
+    for convolve, each in ((block._convolve, block), (lambda maps: plain.norm(plain.conv(maps)), plain)):
+        listened = maps.clone().requires_grad_()
+        each.activation(each.pool(convolve(listened))).square().sum().backward()
+        gradients.append(listened.grad)
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("change", [lambda block: block.double(), lambda block: setattr(block.norm, "momentum", None)])
+def test_the_first_block_learns_in_other_forms_too(change):
+    block = ConvBlock(1, 3, (2, 2), SMALL)
+    change(block)
+    maps = torch.randn(2, 1, 8, 10, dtype=block.conv.weight.dtype)
+    normed = block._convolve(maps)
+    torch.testing.assert_close(normed.mean(dim=(0, 2, 3)), torch.zeros(3, dtype=maps.dtype), rtol=0, atol=1e-5)
+    assert block.norm.running_mean.abs().max() > 0

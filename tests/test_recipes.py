@@ -267,27 +267,27 @@ class TestCrossValidation:
     def test_a_folder_belongs_to_one_setting(self, toy, teacher, tmp_path, cross_validation):
         out, recipe = tmp_path / "out", {"optimisation": {"epochs": 3}}
         settings_of = cross_validation.describe_settings
-        cross_validation.claim_folder(out, settings_of(toy, [toy], recipe, teacher))
+        cross_validation.claim_folder(out, settings_of(toy, {"": toy}, recipe, teacher))
         (out / "seed-0.npy").touch()
-        cross_validation.claim_folder(out, settings_of(toy, [toy], recipe, teacher))
+        cross_validation.claim_folder(out, settings_of(toy, {"": toy}, recipe, teacher))
         other_labels = replace(toy, labels=~toy.labels)
         other_weights = tmp_path / "other.safetensors"
         other_weights.write_bytes(teacher.read_bytes() + b"x")
         for other in (
-            settings_of(other_labels, [other_labels], recipe, teacher),
-            settings_of(toy, [toy, other_labels], recipe, teacher),
-            settings_of(toy, [toy], {"optimisation": {"epochs": 4}}, teacher),
-            settings_of(toy, [toy], recipe, None),
-            settings_of(toy, [toy], recipe, other_weights),
+            settings_of(other_labels, {"": other_labels}, recipe, teacher),
+            settings_of(toy, {"": toy, "-b": other_labels}, recipe, teacher),
+            settings_of(toy, {"": toy}, {"optimisation": {"epochs": 4}}, teacher),
+            settings_of(toy, {"": toy}, recipe, None),
+            settings_of(toy, {"": toy}, recipe, other_weights),
         ):
             with pytest.raises(SystemExit, match="another OUT"):
                 cross_validation.claim_folder(out, other)
-        cross_validation.claim_folder(out, settings_of(toy, [toy], recipe, teacher))
+        cross_validation.claim_folder(out, settings_of(toy, {"": toy}, recipe, teacher))
 
     def test_runs_that_nothing_is_known_of_are_not_taken(self, toy, tmp_path, cross_validation):
         (tmp_path / "seed-0-fold-1").mkdir()
         with pytest.raises(SystemExit, match="another OUT"):
-            cross_validation.claim_folder(tmp_path, cross_validation.describe_settings(toy, [toy], {}, None))
+            cross_validation.claim_folder(tmp_path, cross_validation.describe_settings(toy, {"": toy}, {}, None))
 
 
 def test_a_number_of_validation_clips_may_be_a_number():

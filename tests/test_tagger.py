@@ -22,8 +22,9 @@ from tagcli.errors import CheckpointError, DeviceError, FailureCode, SkipCode, W
 from tagcli.features.log_mel import LogMel
 from tagcli.models.convnet import ConvNet
 from tagcli.rows import Row, Status
+from tagcli.store import Store
 from tagcli.tagger import StageTimes, Tagger, TagOptions, load_tagger, open_tagger, pipeline
-from tagcli.tagger.device import choose_device, describe_device, has_fast_bfloat16
+from tagcli.tagger.device import choose_device, choose_half, describe_device
 from tagcli.tagger.module import TaggerModule
 from tagcli.tagger.pipeline import tag_tracks
 from tagcli.tagger.scorer import BatchScorer, CpuScorer
@@ -35,6 +36,8 @@ CUDA_SCORES = 1e-4
 """Across devices: another Fourier transform and other convolutions, in float32 throughout."""
 HALF_SCORES = 5e-3
 """float16 has eleven bits."""
+BFLOAT16_SCORES = 2e-2
+"""bfloat16 has eight."""
 SCORE_SPREAD = 1e-3
 """A tagger that says the same of every track would pass any comparison."""
 PATIENCE_SECONDS = 20.0
@@ -637,27 +640,49 @@ def test_a_device_that_takes_not_even_one_clip_is_an_error(tiny_checkpoint, coll
 
 
 def test_half_precision_differs_by_little(tiny_checkpoint, collection, expected):
-    halved = TaggerModule.from_checkpoint(tiny_checkpoint).halve()
+    halved = TaggerModule.from_checkpoint(tiny_checkpoint).halve(torch.float16)
     found = list(run_on("batched", halved, collection[:4], TagOptions(n_workers=2, with_embeddings=True)))
     differences = [np.abs(ours.scores - theirs.scores).max() for ours, theirs in zip(found, expected, strict=False)]
     assert 0 < max(differences) < HALF_SCORES
     assert found[0].scores.dtype == np.float32
 
 
-@pytest.mark.skipif(not has_fast_bfloat16(), reason="this processor has no instructions for bfloat16")
-def test_half_precision_on_a_cpu_that_has_it_differs_by_little(tagger, collection, expected):
+def pretend_to_have(monkeypatch, *names):
+    """Have PyTorch say that the processor can do this; what it cannot do, it does slowly."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(names, True), raising=False)
+
+
+def test_half_precision_on_a_cpu_that_has_it_differs_by_little(tagger, collection, expected, monkeypatch):
+    pretend_to_have(monkeypatch, "amx_bf16")
     found = list(tagger.score(collection[:4], TagOptions(half=True)))
     differences = [np.abs(ours.scores - theirs.scores).max() for ours, theirs in zip(found, expected, strict=False)]
-    assert 0 < max(differences) < HALF_SCORES
+    assert 0 < max(differences) < BFLOAT16_SCORES
     again = list(tagger.score(collection[:4], TagOptions()))
     assert max(np.abs(a.scores - b.scores).max() for a, b in zip(again, expected, strict=False)) < SCORES
 
 
 def test_half_precision_on_a_cpu_that_is_slower_with_it_is_refused(tagger, collection, monkeypatch):
-    monkeypatch.setattr("tagcli.tagger.scorer.has_fast_bfloat16", lambda: False)
+    pretend_to_have(monkeypatch, "avx2")
     with pytest.raises(DeviceError, match="leave --half away"):
         list(tagger.score(collection[:1], TagOptions(half=True)))
     assert_no_threads_are_left()
+
+
+def test_an_older_pytorch_knows_of_no_half_precision(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    with pytest.raises(DeviceError, match="leave --half away"):
+        choose_half(torch.device("cpu"))
+    assert choose_half(torch.device("cuda")) == torch.float16
+
+
+def test_what_is_remembered_is_of_one_precision(tagger, tmp_path, monkeypatch):
+    pretend_to_have(monkeypatch, "avx512_bf16")
+    halved = TagOptions(half=True)
+    with Store(tmp_path / "cache.sqlite") as store:
+        numbers = [tagger.remember(store, options).settings_number for options in (TagOptions(), halved)]
+        monkeypatch.setattr("tagcli.tagger.device.choose_half", lambda device: torch.float16)  # of a GPU
+        numbers.append(tagger.remember(store, halved).settings_number)
+    assert len(set(numbers)) == 3
 
 
 def test_a_checkpoint_whose_tensors_are_damaged_fails_before_the_first_result(tiny_checkpoint, tmp_path, collection):

@@ -145,7 +145,7 @@ def build(
         "--min-artists": min_artists,
         "--tagged-only": tagged_only,
         "--labels-column": labels_column,
-        "--threshold": threshold,
+        "--threshold": threshold is not None,
     }
     if unlabelled and (given := [name for name, value in about_tags.items() if value]):
         msg = f"--unlabelled leaves every tag away, and {given[0]} is about tags; take one of them."

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from tagcli.models.config import BlocksFigure, EmbeddingTap
-from tagcli.models.patches import convolve_normalised
+from tagcli.models.patches import can_be_convolved, convolve_normalised
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU}
 
@@ -72,8 +72,7 @@ class ConvBlock(Block):
     def _convolve(self, maps: Tensor) -> Tensor:
         """Convolve and normalise; on a CPU the statistics of the first block come from its input."""
         norm = self.norm
-        is_first = self.conv.in_channels == 1 and maps.is_cpu and not maps.requires_grad
-        if is_first and isinstance(norm, nn.BatchNorm2d) and norm.training:
+        if isinstance(norm, nn.BatchNorm2d) and can_be_convolved(self.conv, norm, maps):
             return convolve_normalised(self.conv, norm, maps)
         normed: Tensor = norm(self.conv(maps))
         return normed

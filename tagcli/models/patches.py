@@ -11,6 +11,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def can_be_convolved(conv: nn.Conv2d, norm: nn.BatchNorm2d, maps: Tensor) -> bool:
+    """Tell whether `convolve_normalised` takes them, and is faster; where that is known, which is on CPUs."""
+    return (
+        norm.training
+        and norm.track_running_stats
+        and norm.momentum is not None
+        and conv.in_channels == 1
+        and conv.weight.dtype == torch.float32
+        and maps.is_cpu
+        and not maps.requires_grad
+        and maps.numel() > 1
+    )
+
+
 def convolve_normalised(conv: nn.Conv2d, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
     """Compute ``norm(conv(maps))`` while both learn; the running statistics follow.
 

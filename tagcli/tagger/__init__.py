@@ -111,12 +111,14 @@ class Tagger:
         ------
         StoreError
             When the store cannot be used.
+        DeviceError
+            When the device has no half precision, and it is asked for.
         """
         return Memory(
             store,
             model=self.header.name,
             sha256=self.sha256,
-            settings=f"clips={options.clips}{' half' if options.half else ''}",
+            settings=f"clips={options.clips}{self._describe_half() if options.half else ''}",
             retries_failures=retries_failures,
             only_keeps=options.with_taggram or options.with_embeddings,
         )
@@ -157,6 +159,13 @@ class Tagger:
             memory=memory,
             times=times,
         )
+
+    def _describe_half(self) -> str:
+        """Name the half precision of the device, which another one may not have."""
+        device = self.device
+        from tagcli.tagger.device import choose_half
+
+        return f" {choose_half(device)}".replace("torch.", "")
 
     def _open_scorer(self, options: TagOptions, on_error: Callable[[BaseException], None]) -> "Scorer":
         """Make the scorer that suits the device."""

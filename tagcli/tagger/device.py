@@ -65,11 +65,22 @@ def prepare_device(device: torch.device) -> None:
             mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
-def has_fast_bfloat16() -> bool:
-    """Tell whether the processor multiplies bfloat16 faster than float32, as far as PyTorch knows it."""
+def choose_half(device: torch.device) -> torch.dtype:
+    """Choose the half precision of a device: float16 on a GPU, bfloat16 on a processor.
+
+    Raises
+    ------
+    DeviceError
+        When the processor is slower with it, as far as PyTorch knows.
+    """
+    if device.type != "cpu":
+        return torch.float16
     ask: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # of an older PyTorch: none
     capabilities = ask()
-    return any(bool(capabilities.get(name)) for name in ("amx_bf16", "avx512_bf16"))
+    if not any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16")):
+        msg = "PyTorch knows of no fast half precision on this processor; leave --half away."
+        raise DeviceError(msg)
+    return torch.bfloat16
 
 
 def describe_device(device: torch.device) -> str:

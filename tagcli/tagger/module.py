@@ -97,7 +97,7 @@ class TaggerModule(nn.Module):
             output = self.model.embed(self._hear(waveform))
             return ModuleOutput(torch.sigmoid(output.logits.float()), output.embeddings)
 
-    def halve(self, dtype: torch.dtype = torch.float16) -> "TaggerModule":
+    def halve(self, dtype: torch.dtype) -> "TaggerModule":
         """Run the network in half precision from now on; the front end stays as it is."""
         self.model.to(dtype)
         return self

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tagcli.audio.sources import Waveform
 from tagcli.errors import DeviceError
-from tagcli.tagger.device import has_fast_bfloat16
+from tagcli.tagger.device import choose_half
 from tagcli.tagger.module import TaggerModule
 from tagcli.tagger.track_sum import ClipScores
 
@@ -68,7 +68,7 @@ def open_scorer(
     batch_size
         Clips at a time; None for the number that suits the device.
     half
-        Whether the network runs in half precision: float16 on a GPU, bfloat16 on a CPU.
+        Whether the network runs in half precision; see `tagcli.tagger.device.choose_half`.
     with_embeddings
         Whether they are computed.
     on_error
@@ -80,15 +80,12 @@ def open_scorer(
         When half precision is asked for on a CPU that is slower with it.
     """
     if device.type == "cpu":
-        if half and not has_fast_bfloat16():
-            msg = "This processor has no instructions for half precision and is slower with it; leave --half away."
-            raise DeviceError(msg)
-        module = copy.deepcopy(module).halve(torch.bfloat16) if half else module
+        module = copy.deepcopy(module).halve(choose_half(device)) if half else module
         return CpuScorer(module, batch_size=batch_size, with_embeddings=with_embeddings)
     is_any_gpu = device == torch.device("cuda")  # cuda:0 is another
     devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())] if is_any_gpu else [device]
     modules = [copy.deepcopy(module).to(each) for each in devices]
-    modules = [each.halve() for each in modules] if half else modules
+    modules = [each.halve(choose_half(device)) for each in modules] if half else modules
     for each in devices if device.type == "cuda" else ():
         torch.cuda.synchronize(each)  # the scorer's streams do not wait for the copies of the weights
     return BatchScorer(
