@@ -65,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clips", type=int, default=15, help="clips in each process")
+    parser.add_argument("--forms", nargs="+", choices=FORMS[:-1], default=FORMS[:-1], help="beside inference")
     parser.add_argument("--form", choices=FORMS, help=argparse.SUPPRESS)
     parser.add_argument("--architecture", choices=ARCHITECTURES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -72,7 +73,9 @@ def main() -> None:
         print(time_form(arguments.form, arguments.architecture, arguments.clips))
         return
     print(f"one clip, one thread, {arguments.rounds} rounds of {arguments.clips} clips: ms, and ratio to inference")
-    costs: dict[tuple[str, str], list[float]] = {(name, form): [] for name in ARCHITECTURES for form in FORMS}
+    costs: dict[tuple[str, str], list[float]] = {
+        (name, form): [] for name in ARCHITECTURES for form in (*arguments.forms, "inference")
+    }
     for _ in range(arguments.rounds):
         for (architecture, form), runs in costs.items():
             own = [sys.executable, __file__, "--form", form, "--architecture", architecture]

@@ -342,6 +342,9 @@ def test_without_a_bundled_model_one_sentence_says_what_to_do(sound, monkeypatch
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_an_error(sound, tiny_checkpoint):
+    run("predict", "-m", tiny_checkpoint, "--device", "cpu", sound)  # what is remembered needs no device
+    assert "is not a device" in run("predict", "-m", tiny_checkpoint, "--device", "cuad", sound, code=2).stderr
+    run("cache", "clear")
     result = run("predict", "-m", tiny_checkpoint, "--device", "cuda", sound, code=1)
     assert result.stdout == ""
     assert "There is no CUDA device here" in result.stderr

@@ -69,6 +69,32 @@ class TestTrain:
         without = one_sentence(invoke(*options[:-1], "--config", recipe))
         assert "go on with it by --resume" in without
 
+    def test_the_last_weights_are_not_called_the_best(self, toy, recipe, tmp_path, invoke):
+        options = ("--config", recipe, "--set", "optimisation.keep=last")
+        result = invoke("train", toy.root / "toy.tsv", "--out", tmp_path / "run", *options)
+        assert result.stdout.startswith(f"{tmp_path / 'run'}: last weights, after epoch 3, ROC-AUC ")
+        assert "*" not in result.stderr
+        again = invoke("train", toy.root / "toy.tsv", "--out", tmp_path / "run", "--resume")
+        assert "nothing was left to learn; last weights, after epoch 3" in again.stdout
+
+    def test_a_split_that_cannot_be_heard_is_named(self, toy, recipe, tmp_path, invoke):
+        music = tmp_path / "music"
+        music.mkdir()
+        for path in set(toy.paths):
+            (music / path).write_bytes(
+                b"" if path in toy.select("validation").paths else (toy.root / path).read_bytes()
+            )
+        options = ("--out", tmp_path / "run", "--config", recipe, "--audio", music)
+        result = invoke("train", toy.root / "toy.tsv", *options)
+        assert "in validation can be heard" in one_sentence(result)
+        assert not (tmp_path / "run").exists()
+
+    def test_without_tags_and_teachers_there_is_nothing_to_learn(self, toy, tmp_path, invoke):
+        assert invoke("dataset", "build", toy.root, "--unlabelled", "-o", tmp_path / "set.tsv").exit_code == 0
+        result = invoke("train", tmp_path / "set.tsv", "--out", tmp_path / "run")
+        assert "--teacher" in one_sentence(result)
+        assert "Decoding" not in result.stderr
+
     def test_transfer_is_for_finetuning(self, toy, recipe, tmp_path, invoke):
         options = ("--out", tmp_path / "run", "--config", recipe, "--set", "transfer.n_frozen_blocks=1")
         assert "finetun" in one_sentence(invoke("train", toy.root / "toy.tsv", *options))

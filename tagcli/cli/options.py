@@ -1,5 +1,6 @@
 """Options that more than one command takes, and their meaning to the user."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,14 @@ class Id3Version(StrEnum):
         return int(self.partition(".")[2])
 
 
+def _check_device(name: str) -> str:
+    """Refuse what is no device anywhere, before any is needed: remembered scores need none."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        msg = f"{name!r} is not a device; use auto, cpu, cuda, cuda:N or mps."
+        raise typer.BadParameter(msg)
+    return name
+
+
 PathsArgument = Annotated[
     list[Path],
     typer.Argument(metavar="PATH", help="Audio files, and folders to search.", show_default=False, readable=False),
@@ -61,7 +70,13 @@ ModelOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps; never replaced silently.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        callback=_check_device,
+        help="auto, cpu, cuda, cuda:N or mps; never replaced silently.",
+    ),
 ]
 JobsOption = Annotated[
     int | None, typer.Option("-j", "--jobs", min=1, help="Tracks in work at a time.", show_default="one for each core")

@@ -44,6 +44,7 @@ class TrainingDisplay:
         self._n_epochs = 0
         self._n_train = 0
         self._prepared: str | None = None
+        self._chooses = True  # the weights, by their validation
         self._best: EpochReport | None = None
         self._summary: Summary | None = None
         self._hold_out: HoldOutResult | NotJudged | None = None
@@ -92,7 +93,8 @@ class TrainingDisplay:
         if format_ is ListFormat.JSON:
             typer.echo(json.dumps(self._describe_result(summary)))
         else:
-            what = "best" if summary.is_new else "nothing was left to learn; best"
+            kept = "best" if self._chooses else "last weights,"
+            what = kept if summary.is_new else f"nothing was left to learn; {kept}"
             figures = _describe(summary.roc_auc, summary.pr_auc, summary.n_tags)
             typer.echo(f"{self._folder}: {what} after epoch {summary.best_epoch + 1}, {figures}")
             if isinstance(hold_out, HoldOutResult):
@@ -152,6 +154,7 @@ class TrainingDisplay:
                 f"tagcli: Left out are {beginning.n_missing} examples: {beginning.first_missing}{more}", err=True
             )
         model = beginning.recipe.model
+        self._chooses = beginning.recipe.optimisation.keep == "best" and beginning.n_validation > 0
         counts = f"{beginning.n_train} examples, {beginning.n_validation} to validate by, {model.n_tags} tags"
         typer.echo(f"Learning {model.architecture} on {beginning.device} from {counts}.", err=True)
 
@@ -168,7 +171,7 @@ class TrainingDisplay:
             self._board.write(report)
         if self._talks and self._bar is None:
             speed = f"{report.clips_per_second:.1f} clips/s, {report.seconds:.1f} s"
-            mark = " *" if report.is_best else ""
+            mark = " *" if report.is_best and self._chooses else ""
             figures = _describe(report.roc_auc, report.pr_auc, report.n_tags)
             typer.echo(f"epoch {report.epoch + 1}: loss {report.loss:.4f}, {figures}, {speed}{mark}", err=True)
         if self._talks and report.n_unheard:

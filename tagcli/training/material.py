@@ -12,6 +12,7 @@ from tagcli.datasets.audio import DecodedAudio, ExampleAudio, ResampledAudio
 from tagcli.datasets.clip_cache import ClipCache
 from tagcli.datasets.clip_filling import CachePlan, CacheProgress, build_cache, plan_cache
 from tagcli.datasets.manifest import Manifest
+from tagcli.datasets.splits import order_splits
 from tagcli.errors import TrainingError
 from tagcli.training.lesson_plan import LessonPlan
 from tagcli.training.lessons import LessonProgress, Lessons, hear_examples, prepare_lessons
@@ -70,8 +71,11 @@ def gather_material(
     Raises
     ------
     TrainingError
-        When nothing can be heard, or there is nothing to validate by.
+        When nothing can be heard, or there is nothing to learn or to validate by.
     """
+    if teachers is None and not manifest.tags:
+        msg = f"{manifest.name} has no tags; --teacher names weights that say what there is to be learned."
+        raise TrainingError(msg)
     chosen = manifest.select(*recipe.data.train, *recipe.data.validation)
     own_rate = recipe.front_end.sample_rate
     sample_rate = max(own_rate, teachers.sample_rate) if teachers else own_rate
@@ -163,7 +167,9 @@ def _open_audio(manifest: Manifest, recipe: Recipe, sample_rate: int) -> tuple[C
         missing = {row: why for row in range(len(manifest)) if (why := _look(manifest.locate(row))) is not None}
     reasons = list(missing.values())
     if len(missing) == len(manifest):
-        msg = f"No example of {manifest.name} can be heard ({reasons[0].rstrip('.')}); give --audio, or look by check."
+        where = " and ".join(order_splits(manifest.splits))
+        why = reasons[0].rstrip(".")
+        msg = f"No example of {manifest.name} in {where} can be heard ({why}); give --audio, or look by dataset check."
         raise TrainingError(msg)
     if missing:
         manifest = manifest.take([row for row in range(len(manifest)) if row not in missing])

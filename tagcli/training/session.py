@@ -110,7 +110,9 @@ def run_training(
     given = None if goes_on and document is None else _resolve(document or {}, source, manifest, place)
     recipe = given if given and not goes_on else _read_recipe(run, source, teachers, manifest)
     if given is not None and recipe != given:
-        msg = f"{folder} was begun by another recipe; go on without one, or choose another folder."
+        msg = (
+            f"{folder} was begun by another recipe; go on by --resume alone, without --teacher, --config and the like."
+        )
         raise TrainingError(msg, path=folder)
     ranks.join(device)
     try:
